@@ -1,0 +1,79 @@
+# Everything a fresh machine needs is a Python >= 3.9, make and a package index. uv lives in .uv/,
+# what it installs in .venv/; nothing outside this folder changes.
+.DEFAULT_GOAL := help
+.PHONY: help dev test chaos check gen lock bench fmt clean release-contracts setup
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.9
+BOOTSTRAP ?= python3
+UV := .uv/bin/uv
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+MEMBERS := proto platform services/gateway services/user_creation services/welcome_email services/data_warehouse services/crm
+# The names under which the members are built; the lock leaves them out.
+PACKAGES := acme-contracts seaway gateway user-creation welcome-email data-warehouse crm
+READY := .venv/.ready
+
+help: ## show what you can do here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: $(READY) ## start everything: broker, services; Ctrl-C stops it
+	@exec $(BIN)/seaway dev $(ARGS)
+
+test: $(READY) ## run all tests (ARGS='-k watch' for some)
+	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+chaos: $(READY) ## every fault in full size, up to an hour (SEAWAY_SEED=n repeats a run)
+	@SEAWAY_CHAOS=full $(BIN)/pytest tests/chaos $(ARGS)
+
+check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(PYTHON) proto/generate.py --check
+	cd proto && ../$(BIN)/buf lint contracts.binpb --path acme --path seaway
+	cd proto && ../$(BIN)/buf breaking contracts.binpb --against released.binpb --path acme --path seaway
+
+gen: $(READY) ## regenerate everything that is made from the .proto files
+	$(PYTHON) proto/generate.py
+
+release-contracts: $(READY) ## what is in the .proto files now is what later changes must not break
+	cp proto/contracts.binpb proto/released.binpb
+
+fmt: $(READY) ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## speed, side by side with what people would write instead
+	$(PYTHON) tests/bench $(ARGS)
+
+lock: $(UV) ## renew requirements.lock: versions and hashes, no addresses
+	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.12 \
+	  $(PACKAGES:%=--no-emit-package %) pyproject.toml $(MEMBERS:%=%/pyproject.toml) \
+	  --all-extras --group dev --upgrade -o requirements.lock
+
+clean: ## remove what make made (data of `make dev` too)
+	rm -rf .venv .uv .seaway .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+
+setup: $(READY) ## install, and do nothing else
+
+# The first line of the work: is there a Python that will do?
+$(UV):
+	@command -v $(BOOTSTRAP) >/dev/null || { echo "make: no '$(BOOTSTRAP)' found; install Python 3.12 or newer, or say which: make BOOTSTRAP=/path/to/python3"; exit 1; }
+	@$(BOOTSTRAP) -m venv .uv || { echo "make: $$($(BOOTSTRAP) --version) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@.uv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/pyvenv.cfg: .python-version | $(UV)
+	@$(UV) python find -q --no-python-downloads '>=3.12' >/dev/null 2>&1 || { \
+	  echo "make: Seaway needs Python 3.12 or newer, and found only:"; \
+	  $(UV) python list --only-installed 2>/dev/null | awk '{print "  " $$1}' | sort -u; \
+	  echo "Install one (python.org, pyenv, your system's packages), then run make again."; exit 1; }
+	@rm -rf .venv && $(UV) venv -q --no-python-downloads --python '>=3.12' .venv
+
+# pip sync removes the editable members each time, so both are one step.
+$(READY): requirements.lock pyproject.toml Makefile $(MEMBERS:%=%/pyproject.toml) .venv/pyvenv.cfg
+	@echo "installing into .venv (about ten seconds the first time)"
+	@$(UV) pip sync -q --compile-bytecode --require-hashes requirements.lock
+	@$(UV) pip install -q --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	@touch $@

@@ -1,0 +1,261 @@
+"""The inbox as a table: what a durable has handled, in the transaction of the effect itself."""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from alembic.operations import Operations
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    case,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from seaway.broker import Posting
+from seaway.database.database import Database
+from seaway.errors import DependencyDown, Raced
+from seaway.inbox import Handled, Transaction, Trials
+
+PAGE = 1000
+"""Rows that are read at once when all is told."""
+
+inbox_table = Table(
+    "inbox",
+    MetaData(),
+    Column("durable", Text, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False, server_default="ack"),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("replies", Text, nullable=False),
+    Column("handled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("inbox_by_sequence", "durable", "sequence"),
+)
+"""Each row: one message that one durable is done with."""
+
+
+trials_table = Table(
+    "trials",
+    MetaData(),
+    Column("durable", Text, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("kills", Integer, nullable=False, default=0),
+    Column("begun_by", Text),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""Each row: one message that was tried and not handled. `begun_by`: a trial is not over yet."""
+
+
+def create_inbox(op: Operations) -> None:
+    """Create both tables, in a service's first migration: `create_inbox(op)`, op of Alembic."""
+    inbox_table.create(op.get_bind())
+    trials_table.create(op.get_bind())
+
+
+@dataclass(frozen=True, slots=True)
+class SqlInbox:
+    """An inbox beside the tables that a service's handlers write to."""
+
+    database: Database
+    process: str = field(default_factory=lambda: uuid4().hex)
+    """Tells a trial that this process left open from one whose process is no more."""
+
+    @asynccontextmanager
+    async def transaction(self, durable: str) -> AsyncIterator[Transaction]:
+        """Begin; commit at the end of the context, roll back if it raises.
+
+        Until then `database.connection` is the connection of this transaction. Raises
+        DependencyDown, even at the end, when it is unknown whether all is kept or nothing.
+        """
+        async with self.database.transaction():
+            yield SqlTransaction(durable, self.database)
+
+    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, int]:
+        """Return failures, kills and trials that others left open, of those that have any.
+
+        Only an order depends on it, so it raises nothing: without an answer it returns nothing.
+        """
+        c = trials_table.c
+        left_open = and_(c.begun_by.is_not(None), c.begun_by != self.process)
+        made = c.failures + c.kills + case((left_open, 1), else_=0)
+        these = select(c.message_id, made).where(c.durable == durable)
+        try:
+            async with self.database.reading() as connection:
+                rows = await connection.execute(these.where(c.message_id.in_(message_ids)))
+                return dict(tuple(row) for row in rows)
+        except (DependencyDown, SQLAlchemyError):
+            return {}
+
+    async def begun(self, durable: str, message_id: str, attempt: int) -> Trials:
+        """Take note that this process now tries a message alone; return what came before.
+
+        A trial that another process began and never ended counts as a kill; a message that is
+        handled already is not tried, and cannot kill. Raises DependencyDown.
+        """
+        c, given = trials_table.c, {"durable": durable, "message_id": message_id}
+        left_open = and_(c.begun_by.is_not(None), c.begun_by != self.process)
+        async with self.database.transaction():
+            if await SqlTransaction(durable, self.database).find([message_id]):
+                return Trials()
+            row = await self.database.upsert(
+                trials_table,
+                [{**given, "begun_by": self.process}],
+                {"kills": c.kills + case((left_open, 1), else_=0), "begun_by": self.process},
+                returning=(c.failures, c.kills),
+            )
+        return Trials(*row[0])
+
+    async def failed(
+        self, durable: str, message_ids: Sequence[str], attempt: int
+    ) -> Sequence[int]:
+        """Take note that these failed together; return how often each has failed now.
+
+        Raises DependencyDown.
+        """
+        c, ids = trials_table.c, sorted(set(message_ids))
+        rows = [{"durable": durable, "message_id": i, "failures": 1} for i in ids]
+        async with self.database.transaction():
+            kept = await self.database.upsert(
+                trials_table,
+                rows,
+                {"failures": c.failures + 1, "begun_by": None},
+                returning=(c.message_id, c.failures),
+            )
+        failures = dict(tuple(row) for row in kept)
+        return [failures[message_id] for message_id in message_ids]
+
+    async def released(self, durable: str, message_ids: Sequence[str]) -> None:
+        """Take note that trials ended without a failure of the message's own.
+
+        Raises DependencyDown.
+        """
+        c = trials_table.c
+        these = and_(c.durable == durable, c.message_id.in_(message_ids))
+        async with self.database.transaction() as connection:
+            await connection.execute(update(trials_table).where(these).values(begun_by=None))
+
+    async def forget(self, durable: str, message_id: str) -> None:
+        """Forget the trials of a message, so that a redrive begins anew. Raises DependencyDown."""
+        c = trials_table.c
+        this = and_(c.durable == durable, c.message_id == message_id)
+        async with self.database.transaction() as connection:
+            await connection.execute(delete(trials_table).where(this))
+
+    @property
+    def is_kept(self) -> bool:
+        """Yes, for longer than the stream keeps its messages."""
+        return True
+
+    async def accounted(self, durable: str, first: int, last: int) -> AsyncIterator[Handled]:
+        """Yield what a durable handled at these places in the stream, in order; no replies.
+
+        It reads page after page, so that no statement and no transaction takes long. Raises
+        DependencyDown.
+        """
+        c, after = inbox_table.c, (first, "")
+        page = select(c.sequence, c.message_id, c.sha256).where(c.durable == durable)
+        page = page.where(c.sequence <= last).order_by(c.sequence, c.message_id).limit(PAGE)
+        while True:
+            async with self.database.reading() as connection:
+                beyond = tuple_(c.sequence, c.message_id) > tuple_(*after)
+                rows = (await connection.execute(page.where(beyond))).all()
+            for row in rows:
+                yield Handled(row.message_id, row.sequence, row.sha256)
+            if len(rows) < PAGE:
+                return
+            after = (rows[-1].sequence, rows[-1].message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTransaction:
+    """One transaction of a SqlInbox."""
+
+    durable: str
+    database: Database
+
+    async def find(self, message_ids: Sequence[str]) -> Mapping[str, Handled]:
+        """Return those of the messages that have been handled, by id."""
+        c = inbox_table.c
+        rows = await self.database.connection.execute(
+            select(c.message_id, c.sequence, c.sha256, c.replies)
+            .where(c.durable == self.durable)
+            .where(c.message_id.in_(message_ids))
+        )
+        return {
+            row.message_id: Handled(
+                message_id=row.message_id,
+                sequence=row.sequence,
+                sha256=row.sha256,
+                replies=_postings(row.replies),
+            )
+            for row in rows
+        }
+
+    async def record(self, handled: Sequence[Handled]) -> None:
+        """Say that these are handled. Raises Raced if another worker has said so of one."""
+        rows = {
+            each.message_id: {
+                "durable": self.durable,
+                "message_id": each.message_id,
+                "sequence": each.sequence,
+                "sha256": each.sha256,
+                "replies": _json(each.replies),
+            }
+            for each in sorted(handled, key=lambda each: each.message_id)
+        }
+        kept = await self.database.add_new(
+            inbox_table, rows.values(), key=inbox_table.c.message_id
+        )
+        if raced := rows.keys() - kept:
+            raise Raced(f"{self.durable} has handled {min(raced)} meanwhile")
+        if len(rows) == 1:
+            # Only what is tried alone is on record. A row more would cost a batch a statement.
+            c = trials_table.c
+            this = and_(c.durable == self.durable, c.message_id == min(rows))
+            await self.database.connection.execute(delete(trials_table).where(this))
+
+
+def _json(replies: Sequence[Posting]) -> str:
+    fields: list[dict[str, Any]] = [
+        {
+            "stream": reply.stream,
+            "subject": reply.subject,
+            "data": b64encode(reply.data).decode(),
+            "headers": dict(reply.headers),
+            "rivals": reply.rivals,
+        }
+        for reply in replies
+    ]
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _postings(replies: str) -> tuple[Posting, ...]:
+    return tuple(
+        Posting(
+            stream=fields["stream"],
+            subject=fields["subject"],
+            data=b64decode(fields["data"]),
+            headers=fields["headers"],
+            rivals=tuple(fields["rivals"]),
+        )
+        for fields in json.loads(replies)
+    )

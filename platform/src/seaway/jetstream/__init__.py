@@ -1,0 +1,269 @@
+"""The broker, as NATS JetStream. Nothing outside this package imports nats."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any, Self
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
+from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
+from seaway.jetstream.connection import Connection
+from seaway.jetstream.delivery import JetStreamPull
+from seaway.jetstream.reading import scan, stored
+from seaway.topology import LIVE, Config, Durable, FoundStream
+
+BATCH = 1000
+"""The most messages that the broker takes as one atomic batch."""
+PUBLISH_WITHIN = 5.0
+READ_WITHIN = 2.0
+READ_BACK = (0.0, 0.05, 0.2, 0.5)
+"""Seconds before each attempt to read back: a replica that lags may answer "nothing there"."""
+
+PER_SUBJECT = "per subject"
+ALREADY_STORED = 10077
+WRONG_LAST_SEQUENCE = 10071
+ONE_BY_ONE = {ALREADY_STORED, WRONG_LAST_SEQUENCE, 10164, 10201}
+"""Answers to an atomic batch that blame one member of it, without saying which."""
+TOO_LARGE = 10054
+FULL = {ALREADY_STORED, 10023, 10047, 10053, 10122}
+"""… maximum messages or bytes exceeded, and the broker's own storage at its end."""
+
+
+class JetStream:
+    """A Broker and a Backbone on one connection that is made in the background."""
+
+    def __init__(self, url: str, name: str, credentials_file: str = "") -> None:
+        self.connection = Connection(url, name, credentials_file)
+
+    async def __aenter__(self) -> Self:
+        await self.connection.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.connection.__aexit__()
+
+    async def connected(self) -> None:
+        """Wait until the broker is there."""
+        await self.connection.up.wait()
+
+    async def publish(self, postings: Sequence[Posting]) -> Sequence[Receipt | Conflict]:
+        """Store messages, several as one atomic batch where that can be; answer for each.
+
+        Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.
+        """
+        for posting in postings:
+            posting.check_size()
+        answers: list[Receipt | Conflict] = []
+        for start in range(0, len(postings), BATCH):
+            part = postings[start : start + BATCH]
+            together = await self._publish_batch(part) if len(part) > 1 else None
+            # Of a batch that was refused most is stored already: a replay, or a second attempt.
+            one = self._publish_one if len(part) == 1 else self._find_or_publish
+            answers += together or await asyncio.gather(*map(one, part))
+        return answers
+
+    async def read(self, stream: str, subject: str) -> Stored | None:
+        """Return the last message on a subject; None does not mean that there is none.
+
+        Raises BrokerUnavailable.
+        """
+        answer = await self.connection.request(
+            f"$JS.API.DIRECT.GET.{stream}.{subject}", wait=READ_WITHIN
+        )
+        headers = answer.headers or {}
+        return None if "Status" in headers else stored(answer)
+
+    def scan(self, stream: str, subjects: str, after: int = 0) -> AsyncIterator[Stored]:
+        """Yield what the stream keeps on `subjects` after a sequence, in order, up to now.
+
+        Raises BrokerUnavailable.
+        """
+        return scan(self.connection, stream, subjects, after)
+
+    async def place_at(self, stream: str, moment: datetime) -> int | None:
+        """Return the place of the first message stored at a moment or later; None: none is.
+
+        Raises BrokerUnavailable.
+        """
+        question = {"start_time": moment.isoformat(), "next_by_subj": ">"}
+        answer = await self.connection.request(
+            f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), wait=READ_WITHIN
+        )
+        return None if "Status" in (answer.headers or {}) else stored(answer).sequence
+
+    async def remove(self, stream: str, sequence: int) -> bool:
+        """Take one message out of a stream; return whether it was there.
+
+        Raises BrokerUnavailable.
+        """
+        answer = await self.connection.ask(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+        return "error" not in answer
+
+    def pull(self, stream: str, durable: str) -> AbstractAsyncContextManager[Pull]:
+        """Bind to a durable that topology has made. Raises DurableGone at the first fetch."""
+        return JetStreamPull(self.connection, stream, durable)
+
+    @asynccontextmanager
+    async def follow(
+        self, subjects: str, tell: Callable[[Stored], None], lost: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        """Tell of each message on `subjects` as it is stored, for as long as the context lasts.
+
+        Waits for the broker first. After `lost` was called some may be missing, so read.
+        """
+
+        async def heard(message: Msg) -> None:
+            tell(stored(message))
+
+        await self.connection.up.wait()
+        subscription = await self.connection.subscribe(f"{LIVE}.{subjects}", heard)
+        await self.connection.heard_so_far()
+        undo = self.connection.when_back(lost)
+        try:
+            yield
+        finally:
+            undo()
+            with suppress(NatsError, OSError):
+                await subscription.unsubscribe()
+
+    async def streams(self) -> Mapping[str, FoundStream]:
+        """Return each stream, by name. Raises BrokerUnavailable."""
+        listed = await self._list("STREAM.LIST", "streams")
+        return {stream["config"]["name"]: _found(stream) for stream in listed}
+
+    async def durables(self, stream: str) -> Mapping[str, Durable]:
+        """Return the durables of a stream, by name. Raises BrokerUnavailable."""
+        listed = await self._list(f"CONSUMER.LIST.{stream}", "consumers")
+        return {
+            found["name"]: Durable(
+                config=found["config"],
+                pending=found["num_pending"],
+                ack_pending=found["num_ack_pending"],
+                ack_floor=found["ack_floor"]["stream_seq"],
+                delivered=found["delivered"]["stream_seq"],
+                created=datetime.fromisoformat(found["created"]),
+            )
+            for found in listed
+        }
+
+    async def put_stream(self, config: Config) -> None:
+        """Create a stream, or give it this configuration. Raises TopologyError."""
+        name = config["name"]
+        known = name in await self.streams()
+        await self._call(f"STREAM.{'UPDATE' if known else 'CREATE'}.{name}", config)
+
+    async def put_durable(self, stream: str, config: Config) -> None:
+        """Create a durable, or give it this configuration. Raises TopologyError."""
+        subject = f"CONSUMER.CREATE.{stream}.{config['durable_name']}"
+        await self._call(subject, {"stream_name": stream, "config": config, "action": ""})
+
+    async def rewind_durable(self, stream: str, name: str, sequence: int) -> None:
+        """Have a durable go on from this place in the stream. Raises TopologyError."""
+        if name not in await self.durables(stream):  # the broker would not answer at all
+            raise TopologyError(f"stream {stream} has no durable {name}")
+        await self._call(f"CONSUMER.RESET.{stream}.{name}", {"seq": sequence})
+
+    async def delete_durable(self, stream: str, name: str) -> None:
+        """Delete a durable, and with it how far it had come. Raises TopologyError."""
+        await self._call(f"CONSUMER.DELETE.{stream}.{name}", None)
+
+    async def _publish_batch(self, postings: Sequence[Posting]) -> list[Receipt | Conflict] | None:
+        """Store all or nothing; None means that one of them is to blame and nothing is stored."""
+        batch = self.connection.new_inbox().rpartition(".")[2]
+        last = len(postings)
+        for number, posting in enumerate(postings, start=1):
+            headers = _headers(posting) | {
+                "Nats-Batch-Id": batch,
+                "Nats-Batch-Sequence": str(number),
+            }
+            if number < last:
+                await self.connection.send(posting.subject, posting.data, headers)
+            else:
+                headers["Nats-Batch-Commit"] = "1"
+                answer = await self.connection.request(
+                    posting.subject, posting.data, headers, PUBLISH_WITHIN
+                )
+        said = json.loads(answer.data)
+        if "error" not in said:
+            return [Receipt(said["seq"] - last + n) for n in range(1, last + 1)]
+        if said["error"].get("err_code") in ONE_BY_ONE:
+            return None
+        raise _failure(said["error"])
+
+    async def _find_or_publish(self, posting: Posting) -> Receipt | Conflict:
+        there = await self.read(posting.stream, posting.subject)
+        return await self._publish_one(posting) if there is None else posting.answer(there)
+
+    async def _publish_one(self, posting: Posting) -> Receipt | Conflict:
+        answer = await self.connection.request(
+            posting.subject, posting.data, _headers(posting), PUBLISH_WITHIN
+        )
+        said = json.loads(answer.data)
+        if "error" not in said:
+            return Receipt(said["seq"])
+        code = said["error"].get("err_code")
+        if code == ALREADY_STORED and PER_SUBJECT in said["error"]["description"]:
+            return await self._read_back(posting, (posting.subject,))
+        if code == WRONG_LAST_SEQUENCE:
+            return await self._read_back(posting, (posting.subject, *posting.rivals))
+        raise _failure(said["error"])
+
+    async def _read_back(self, posting: Posting, subjects: Sequence[str]) -> Receipt | Conflict:
+        """Return what the broker has instead. "Already stored" is believed only when seen."""
+        for delay in READ_BACK:
+            await asyncio.sleep(delay)
+            for subject in subjects:
+                there = await self.read(posting.stream, subject)
+                if there is not None:
+                    return posting.answer(there)
+        raise BrokerUnavailable(f"{posting.subject} is stored, but no replica shows it yet")
+
+    async def _list(self, subject: str, key: str) -> list[Any]:
+        listed: list[Any] = []
+        while True:
+            answer = await self.connection.ask(subject, {"offset": len(listed)})
+            if "error" in answer:
+                raise _failure(answer["error"])
+            listed += answer.get(key) or []
+            if len(listed) >= answer["total"]:
+                return listed
+
+    async def _call(self, subject: str, question: Mapping[str, Any] | None) -> None:
+        answer = await self.connection.ask(subject, question)
+        if "error" in answer:
+            raise TopologyError(f"{subject}: {answer['error']['description']}")
+
+
+def _found(stream: Mapping[str, Any]) -> FoundStream:
+    state = stream["state"]
+    oldest = datetime.fromisoformat(state["first_ts"]) if state["messages"] else None
+    return FoundStream(
+        config=stream["config"],
+        bytes=state["bytes"],
+        oldest=oldest,
+        first=state["first_seq"],
+        last=state["last_seq"],
+        created=datetime.fromisoformat(stream["created"]),
+    )
+
+
+def _headers(posting: Posting) -> dict[str, str]:
+    headers = dict(posting.headers)
+    for rival in posting.rivals:
+        headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = rival
+    return headers
+
+
+def _failure(error: Mapping[str, Any]) -> BrokerUnavailable | StreamFull | TooLarge:
+    said = f"{error.get('err_code')} {error.get('description')}"
+    if error.get("err_code") == TOO_LARGE:
+        return TooLarge(said)
+    if error.get("err_code") in FULL:
+        return StreamFull(said)
+    return BrokerUnavailable(said)

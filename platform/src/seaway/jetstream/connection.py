@@ -1,0 +1,214 @@
+"""The one connection of a process to the broker, and what keeps it honest.
+
+Every setting here answers something that was measured (docs/decisions/0005): the client closes
+for good after 60 failed attempts by default, buffers what it could not send and stores it later,
+and can lose its read loop while it says that it is connected.
+"""
+
+import asyncio
+import json
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError, SlowConsumerError
+
+from seaway.broker import Headers
+from seaway.errors import BrokerUnavailable
+
+log = structlog.get_logger("seaway.jetstream")
+
+WATCH_EVERY = 10.0
+SILENT_AFTER = 30.0
+CLOSE_WITHIN = 3.0
+FLUSH_WITHIN = 2
+CONNECT_WITHIN = 2.0
+LOST = (NatsError, OSError, AttributeError, TypeError)
+"""What the client raises when it cannot send. On a socket that was closed a moment ago asyncio
+raises the last two (tried), which the client catches in its own tasks only."""
+SECRET = re.compile(r"//[^/@]*@")
+"""Who we are to the broker, if the URL says so: `nats://user:password@host`."""
+
+
+class Connection:
+    """A connection that is made in the background and made again for as long as it is wanted.
+
+    Creating it does nothing; enter its context to begin. While the broker is away every call
+    raises BrokerUnavailable at once, so that the caller decides what to do meanwhile.
+    """
+
+    def __init__(self, url: str, name: str, credentials_file: str = "") -> None:
+        self.name = name
+        self.closed = asyncio.Event()
+        """Set when the client has given up for good. The process should end."""
+        self.up = asyncio.Event()
+        """Set while the broker is there."""
+        self._urls = [each.strip() for each in url.split(",")]
+        self.where = ", ".join(SECRET.sub("//", each) for each in self._urls)
+        """The broker's addresses without a password, for people."""
+        self._credentials_file = credentials_file
+        self._client = Client()
+        self._heard_at = time.monotonic()
+        self._leaving = False
+        self._last_error = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._when_back: list[Callable[[], None]] = []
+        self._waiting: set[asyncio.Timeout] = set()
+        """Requests without an answer yet."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._connect()), asyncio.create_task(self._watch())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leaving = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.up.clear()
+        # AssertionError: it has not even begun to connect.
+        with suppress(*LOST, AssertionError, TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                if self._client.is_connected:
+                    await self._client.flush()
+                await self._client.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the client still works: not closed, and heard from lately or reconnecting."""
+        silent = time.monotonic() - self._heard_at > SILENT_AFTER
+        return not self.closed.is_set() and not (self._client.is_connected and silent)
+
+    def when_back(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call this after each reconnect and when messages were dropped; returns the undoing."""
+        self._when_back.append(call)
+        return lambda: self._when_back.remove(call)
+
+    def new_inbox(self) -> str:
+        """Return a subject on which only this connection listens."""
+        return self._client.new_inbox()
+
+    async def send(
+        self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = ""
+    ) -> None:
+        """Hand a message to the socket. Raises BrokerUnavailable: nothing is kept for later."""
+        try:
+            await self._client.publish(
+                subject, data, reply=reply, headers=dict(headers) if headers else None
+            )
+        except LOST as error:
+            raise BrokerUnavailable(f"cannot send to {self.where}: {error!r}") from error
+
+    async def request(
+        self, subject: str, data: bytes = b"", headers: Headers | None = None, wait: float = 5.0
+    ) -> Msg:
+        """Send and return the answer.
+
+        Raises BrokerUnavailable if none comes in `wait` seconds, and as soon as the connection
+        is lost on which it would have come.
+        """
+        patience = asyncio.timeout(wait)
+        self._waiting.add(patience)
+        try:
+            async with patience:
+                return await self._client.request(
+                    subject, data, timeout=wait, headers=dict(headers) if headers else None
+                )
+        except NoRespondersError as error:
+            raise BrokerUnavailable(f"nobody answers on {subject}") from error
+        except (*LOST, TimeoutError) as error:
+            raise BrokerUnavailable(f"no answer on {subject}: {error!r}") from error
+        finally:
+            self._waiting.discard(patience)
+
+    async def ask(self, subject: str, question: Mapping[str, Any] | None = None) -> Any:
+        """Call JetStream's API and return its answer, errors included, as JSON."""
+        data = json.dumps(question).encode() if question is not None else b""
+        return json.loads((await self.request(f"$JS.API.{subject}", data)).data)
+
+    async def heard_so_far(self) -> None:
+        """Return when the broker has read what was sent, or is away: then it is sent again."""
+        with suppress(*LOST):
+            await self._client.flush(timeout=FLUSH_WITHIN)
+
+    async def subscribe(
+        self, subject: str, heard: Callable[[Msg], Awaitable[None]]
+    ) -> Subscription:
+        """Listen on a subject, across reconnects. Raises BrokerUnavailable."""
+        try:
+            return await self._client.subscribe(subject, cb=heard)
+        except LOST as error:
+            raise BrokerUnavailable(f"cannot listen on {subject}: {error!r}") from error
+
+    async def _connect(self) -> None:
+        await self._client.connect(
+            self._urls,
+            name=self.name,
+            user_credentials=self._credentials_file or None,
+            inbox_prefix=f"_INBOX_{self.name}",
+            connect_timeout=CONNECT_WITHIN,  # type: ignore[arg-type]  # seconds; a float will do
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=random.uniform(0.2, 2.0),  # type: ignore[arg-type]
+            ping_interval=10,
+            max_outstanding_pings=2,
+            pending_size=-1,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+        )
+        self._heard_at = time.monotonic()
+        self.up.set()
+        log.info("connected to the broker", url=self.where)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            if not self._client.is_connected:
+                continue
+            try:
+                await self._client.rtt(timeout=5)
+                self._heard_at = time.monotonic()
+            except (NatsError, OSError, TimeoutError):
+                log.warning("the broker is silent, connecting anew")
+                await self._client.force_reconnect()
+
+    async def _on_error(self, error: Exception) -> None:
+        if isinstance(error, SlowConsumerError):
+            self._tell_back()
+        if repr(error) != self._last_error:
+            log.warning("broker connection", error=repr(error))
+        self._last_error = repr(error)
+
+    async def _on_disconnected(self) -> None:
+        if self.up.is_set():
+            self.up.clear()
+            log.warning("the broker is away")
+        # Their answers went with the connection. Not to wait for them made the stall after a
+        # killed broker 1 to 2 s instead of 5.
+        for patience in self._waiting:
+            patience.reschedule(asyncio.get_running_loop().time())
+
+    async def _on_reconnected(self) -> None:
+        self._heard_at = time.monotonic()
+        self._last_error = ""
+        self.up.set()
+        self._tell_back()
+        log.info("the broker is back")
+
+    async def _on_closed(self) -> None:
+        self.up.clear()
+        if not self._leaving:
+            self.closed.set()
+
+    def _tell_back(self) -> None:
+        for call in tuple(self._when_back):
+            call()

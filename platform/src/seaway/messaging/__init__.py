@@ -1,0 +1,1 @@
+"""The options of .proto files, as generated code."""

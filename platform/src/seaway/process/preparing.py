@@ -1,0 +1,83 @@
+"""What a service's main does instead of running it: prepare, and answer about its topology."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from seaway.errors import BrokerUnavailable
+from seaway.jetstream import JetStream
+from seaway.process.process import Process
+from seaway.service import Service
+from seaway.topology import DurableSpec, Topology, apply, drift, plan, survey
+
+DIFFERENT = 1
+"""The exit code of `topology check` with differences."""
+ANSWER_WITHIN = 10.0
+"""Seconds that we wait for the broker."""
+
+
+async def prepare(process: Process, service: Service, _: argparse.Namespace) -> int:
+    """Do what has to be done before the service can run. Doing it again does nothing."""
+    for preparation in process.preparations:
+        await preparation()
+    # It deletes nothing: in a rolling upgrade the durable that we do not know is the next one's.
+    return await _make(process, process.topology(service).only_adding())
+
+
+async def plan_topology(process: Process, service: Service, _: argparse.Namespace) -> int:
+    """Say what apply would do."""
+    topology = process.topology(service)
+    async with _reached(process.broker) as broker:
+        for change in plan(topology, await survey(broker, topology)):
+            print("\n  unsafe: ".join([change.sentence, *change.dangers]))
+    return 0
+
+
+async def apply_topology(process: Process, service: Service, options: argparse.Namespace) -> int:
+    """Make the broker have what the service needs. Raises TopologyError if that is unsafe."""
+    return await _make(process, process.topology(service), allow_unsafe=options.allow_unsafe)
+
+
+async def _make(process: Process, topology: Topology, *, allow_unsafe: bool = False) -> int:
+    async with _reached(process.broker) as broker:
+        for change in await apply(broker, topology, allow_unsafe=allow_unsafe):
+            print(change.sentence)
+    return 0
+
+
+async def check_topology(process: Process, service: Service, _: argparse.Namespace) -> int:
+    """Say what differs, and return 1 if something does."""
+    async with _reached(process.broker) as broker:
+        differences = await drift(broker, process.topology(service))
+    for difference in differences:
+        print(difference)
+    return DIFFERENT if differences else 0
+
+
+async def show_topology(_: Process, service: Service, __: argparse.Namespace) -> int:
+    """Print the subscriptions, one JSON object a line."""
+    for subscription in service.subscriptions:
+        print(json.dumps(DurableSpec.of(subscription).to_json()))
+    return 0
+
+
+@asynccontextmanager
+async def _reached(broker: JetStream) -> AsyncIterator[JetStream]:
+    async with broker:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await broker.connected()
+        except TimeoutError:
+            where = f"the broker did not answer within {ANSWER_WITHIN:.0f} s"
+            raise BrokerUnavailable(f"{where}: {broker.connection.where}") from None
+        yield broker
+
+
+TOPOLOGY = {
+    "plan": (plan_topology, "what apply would do"),
+    "apply": (apply_topology, "make the broker have what it needs"),
+    "check": (check_topology, "exit with 1 and say what differs, if something does"),
+    "show": (show_topology, "its subscriptions, one JSON object a line"),
+}

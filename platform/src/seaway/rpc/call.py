@@ -1,0 +1,97 @@
+"""One RPC from its beginning to its status: counted, timed, and every error translated."""
+
+import asyncio
+import time
+import traceback
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from prometheus_client import Counter, Histogram
+
+from seaway.errors import BrokerUnavailable, StreamFull
+from seaway.rpc.refusal import Refusal, unavailable
+
+log = structlog.get_logger("seaway.rpc")
+
+LABELS = ("grpc_type", "grpc_service", "grpc_method")
+STARTED = Counter("grpc_server_started", "RPCs begun.", LABELS)
+HANDLED = Counter("grpc_server_handled", "RPCs ended, by code.", (*LABELS, "grpc_code"))
+SECONDS = Histogram("grpc_server_handling_seconds", "How long RPCs took.", LABELS)
+
+LATE = grpc.StatusCode.DEADLINE_EXCEEDED
+TOO_LATE = Refusal(LATE, "TOO_LATE", "the time for this call was over before it was done")
+RESUME = unavailable("RESUME", "this stream is as old as it may get: call again", 0.1)
+BROKER_AWAY = unavailable("BROKER_UNAVAILABLE", "not accepted as far as we know: try again")
+FULL = unavailable("STREAM_FULL", "no room for new requests now: try again later", 30.0)
+
+type ServicerContext = grpc.aio.ServicerContext[Message, Message]
+
+
+@dataclass(slots=True)
+class Call:
+    """The frame around what a servicer does. Enter it before the deadline, leave it after."""
+
+    method: MethodDescriptor
+    context: ServicerContext
+    deadline: asyncio.Timeout
+    labels: tuple[str, str, str] = field(init=False)
+    began: float = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        kind = "server_stream" if self.method.server_streaming else "unary"
+        self.labels = (kind, self.method.containing_service.full_name, self.method.name)
+        self.began = time.monotonic()
+        STARTED.labels(*self.labels).inc()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        match error:
+            case None:
+                self._count(grpc.StatusCode.OK)
+            case Refusal():
+                await self._end(error)
+            case TimeoutError() if self.deadline.expired():
+                await self._end(RESUME if self.method.server_streaming else TOO_LATE)
+            case BrokerUnavailable():
+                await self._end(BROKER_AWAY)
+            case StreamFull():
+                await self._end(FULL)
+            case grpc.aio.BaseError():
+                # gRPC ended it: an abort by the servicer, or a client that is gone.
+                self._count(grpc.StatusCode.ABORTED)
+            case Exception():
+                await self._end(self._unexpected(error))
+            case _:
+                # The client left, or its deadline passed: nobody is there to be answered.
+                self._count(grpc.StatusCode.CANCELLED)
+
+    async def _end(self, refusal: Refusal) -> None:
+        self._count(refusal.code)
+        await self.context.abort_with_status(refusal.status())
+
+    def _count(self, code: grpc.StatusCode) -> None:
+        name = "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")
+        HANDLED.labels(*self.labels, name).inc()
+        SECONDS.labels(*self.labels).observe(time.monotonic() - self.began)
+
+    def _unexpected(self, error: Exception) -> Refusal:
+        code = uuid4().hex[:12]
+        # Its text may hold personal data, so the log says where it was, not what it said.
+        where = [
+            f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
+        ]
+        log.error("an RPC failed", code=code, error=type(error).__name__, where=where[-8:])
+        said = f"something went wrong here; whoever runs this finds it under {code}"
+        internal = grpc.StatusCode.INTERNAL
+        return Refusal(internal, "INTERNAL", said, metadata={"correlation_code": code})

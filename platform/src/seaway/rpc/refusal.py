@@ -1,0 +1,119 @@
+"""How an RPC says no: a status as AIP-193 has it, for programs and for people.
+
+Exactly one ErrorInfo; every violated field in one BadRequest; RetryInfo wherever trying again
+may help. Never the text of an exception.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+from protovalidate import Violation, collect_violations
+
+from seaway.errors import SeawayError
+
+DOMAIN = "seaway.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field of a request, and what is wrong with it. Not the value: it may be personal."""
+
+    field: str
+    description: str
+
+
+class Refusal(SeawayError):
+    """The answer to a call is no. Raise it from a servicer.
+
+    `reason` is in UPPER_SNAKE_CASE, for programs; `said` is a sentence, for people;
+    `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        said: str,
+        *,
+        retry_after: float | None = None,
+        fields: Sequence[FieldViolation] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(said)
+        self.code = code
+        self.reason = reason
+        self.retry_after = retry_after
+        self.fields = fields
+        self.metadata = metadata or {}
+
+    def status(self) -> grpc.Status:
+        """Return what goes to the client."""
+        number: int = self.code.value[0]
+        details = [_packed(detail) for detail in self._details()]
+        status: grpc.Status = rpc_status.to_status(
+            Status(code=number, message=str(self), details=details)
+        )
+        return status
+
+    def _details(self) -> list[Message]:
+        details: list[Message] = [
+            ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+        ]
+        if self.fields:
+            fields = [
+                BadRequest.FieldViolation(field=f.field, description=f.description)
+                for f in self.fields
+            ]
+            details.append(BadRequest(field_violations=fields))
+        if self.retry_after is not None:
+            retry = RetryInfo()
+            retry.retry_delay.FromNanoseconds(int(self.retry_after * 1e9))
+            details.append(retry)
+        return details
+
+
+def unavailable(reason: str, said: str, retry_after: float = 1.0) -> Refusal:
+    """Return a refusal that will pass: nothing was done, or it is safe to ask again."""
+    return Refusal(grpc.StatusCode.UNAVAILABLE, reason, said, retry_after=retry_after)
+
+
+def exhausted(reason: str, said: str, retry_after: float = 1.0) -> Refusal:
+    """Return a refusal of one more, until there are fewer."""
+    return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, said, retry_after=retry_after)
+
+
+def invalid(fields: Sequence[FieldViolation]) -> Refusal:
+    """Return a refusal that names every violated field."""
+    said = "; ".join(f"{violation.field}: {violation.description}" for violation in fields)
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    return Refusal(code, "INVALID_REQUEST", said, fields=fields)
+
+
+def violations(request: Message) -> list[FieldViolation]:
+    """Return every rule of its .proto that a request breaks."""
+    return [_field_violation(violation) for violation in collect_violations(request)]
+
+
+def validate(request: Message) -> None:
+    """Do nothing if a request keeps the rules of its .proto. Raises Refusal with all it breaks."""
+    if found := violations(request):
+        raise invalid(found)
+
+
+def _field_violation(violation: Violation) -> FieldViolation:
+    path: Any = violation.proto.field
+    names = [element.field_name for element in path.elements] if path else []
+    return FieldViolation(".".join(names), violation.proto.message)
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,188 @@
+"""What a process tells about itself: metrics, log lines, and where a trace goes on.
+
+Every metric of the platform is declared here. No label and no log line holds personal data.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from structlog.typing import Processor
+
+from seaway.breaker import Breaker
+from seaway.broker import Delivery
+from seaway.outcome import Ack, DeadLetter, Outcome, Retry
+from seaway.service import Subscription
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # nobody asks when a series began
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10, 30)
+ATTEMPTS = (1, 2, 3, 5, 10)
+LABELS = ("service", "message", "durable")
+
+PUBLISHED = Counter(
+    "seaway_messages_published_total",
+    "Messages handed to the broker, by what became of it: stored, repeated or conflict.",
+    ("service", "message", "outcome"),
+)
+SETTLED = Counter(
+    "seaway_messages_settled_total",
+    "Deliveries settled, by outcome: acked, retried or dead_lettered.",
+    (*LABELS, "outcome"),
+)
+HANDLER = Histogram(
+    "seaway_handler_seconds",
+    "From fetched to settled, a whole batch.",
+    LABELS,
+    buckets=SECONDS,
+)
+DELAY = Histogram(
+    "seaway_delivery_delay_seconds",
+    "From stored to fetched, each first delivery.",
+    LABELS,
+    buckets=(*SECONDS, 60, 300, 3600),
+)
+IN_PROGRESS = Gauge("seaway_messages_in_progress", "Deliveries in hand.", LABELS)
+DEAD_LETTERS = Counter(
+    "seaway_dead_letters_total",
+    "Messages set aside for a person, by the code that says why.",
+    (*LABELS, "reason"),
+)
+DELIVERY_ATTEMPTS = Histogram(
+    "seaway_delivery_attempts",
+    "The attempt at which a delivery was settled for good.",
+    LABELS,
+    buckets=ATTEMPTS,
+)
+BREAKER = Gauge(
+    "seaway_breaker_open", "1 while a dependency is away and nothing is fetched.", LABELS
+)
+BUILD = Gauge("seaway_build_info", "1, with the version as a label.", ("service", "version"))
+UNACCOUNTED = Gauge(
+    "seaway_unaccounted_messages",
+    "What the last audit found and could not account for, by durable, or service for its rows.",
+    ("durable",),
+)
+PENDING = Gauge(
+    "seaway_pending_messages", "What nobody had settled at the last audit.", ("durable",)
+)
+
+
+@dataclass(slots=True)
+class Observation:
+    """What was seen of one round of deliveries; its outcomes are filled in at the end."""
+
+    outcomes: Sequence[Outcome] = field(default_factory=list)
+
+
+def labels_of(subscription: Subscription) -> tuple[str, str, str]:
+    """Return the labels that every metric of a subscription carries."""
+    types = subscription.messages
+    message = types[0].DESCRIPTOR.name if len(types) == 1 else "*"
+    return (subscription.service, message, subscription.durable)
+
+
+def introduce(subscription: Subscription, breaker: Breaker) -> None:
+    """Make every series of a subscription exist, at zero, so that a rate over it is defined."""
+    labels = labels_of(subscription)
+    BREAKER.labels(*labels).set_function(lambda: float(breaker.is_open))
+    for outcome in ("acked", "retried", "dead_lettered"):
+        SETTLED.labels(*labels, outcome)
+    for metric in (HANDLER, DELAY, DELIVERY_ATTEMPTS, IN_PROGRESS):
+        metric.labels(*labels)
+
+
+def account_for(unaccounted: Mapping[str, int], pending: Mapping[str, int]) -> None:
+    """Export what an audit came to; a durable that is in neither has nothing any more."""
+    UNACCOUNTED.clear()
+    PENDING.clear()
+    for durable in unaccounted.keys() | pending.keys():
+        UNACCOUNTED.labels(durable).set(unaccounted.get(durable, 0))
+        PENDING.labels(durable).set(pending.get(durable, 0))
+
+
+@contextmanager
+def observe(subscription: Subscription, deliveries: Sequence[Delivery]) -> Iterator[Observation]:
+    """Measure one round of deliveries, and put what they are into every log line meanwhile."""
+    labels = labels_of(subscription)
+    began = time.perf_counter()
+    now = datetime.now(UTC)
+    for delivery in deliveries:
+        if delivery.attempt == 1:
+            DELAY.labels(*labels).observe(max(0.0, (now - delivery.at).total_seconds()))
+    in_progress = IN_PROGRESS.labels(*labels)
+    in_progress.inc(len(deliveries))
+    observation = Observation()
+    try:
+        with structlog.contextvars.bound_contextvars(**_log_fields(subscription, deliveries)):
+            yield observation
+    finally:
+        in_progress.dec(len(deliveries))
+        HANDLER.labels(*labels).observe(time.perf_counter() - began)
+        _count(labels, deliveries, observation.outcomes)
+
+
+def configure_logging(service: str, level: str, form: str) -> None:
+    """Write logs to stdout, one JSON object a line, or for people with `form="console"`."""
+    renderer: list[Processor] = (
+        # A plain traceback: the richer one shows local variables, and so personal data.
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=False,
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
+        if form == "console"
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(
+                fmt="%H:%M:%S" if form == "console" else "iso", utc=form != "console"
+            ),
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+    )
+    if form == "json":
+        structlog.contextvars.bind_contextvars(service=service)
+    # Libraries log through the standard library: their warnings only, as plain lines.
+    logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+def _log_fields(
+    subscription: Subscription, deliveries: Sequence[Delivery]
+) -> dict[str, str | int]:
+    fields: dict[str, str | int] = {"durable": subscription.durable}
+    match deliveries:
+        case [delivery]:
+            fields["correlation_id"] = delivery.headers.get("ce-correlationid", "")
+            fields["message_id"] = delivery.headers.get("ce-id", "")
+        case _:
+            fields["messages"] = len(deliveries)
+    return fields
+
+
+def _count(
+    labels: tuple[str, str, str], deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]
+) -> None:
+    for delivery, outcome in zip(deliveries, outcomes, strict=False):
+        match outcome:
+            case Ack():
+                SETTLED.labels(*labels, "acked").inc()
+            case Retry():
+                SETTLED.labels(*labels, "retried").inc()
+                continue
+            case DeadLetter():
+                SETTLED.labels(*labels, "dead_lettered").inc()
+        DELIVERY_ATTEMPTS.labels(*labels).observe(delivery.attempt)

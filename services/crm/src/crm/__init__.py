@@ -1,0 +1,1 @@
+"""Keeps the contacts of a customer-relationship system."""

@@ -1,0 +1,1 @@
+"""Keeps every message of the users domain in a Delta table."""

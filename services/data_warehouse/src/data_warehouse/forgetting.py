@@ -1,0 +1,110 @@
+"""Having nothing of a user any more, and keeping it so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid5
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+from seaway.envelope import SEAWAY
+from seaway.errors import SeawayError
+
+from data_warehouse.entries import FORGOTTEN, as_arrow
+from data_warehouse.place import Place
+from data_warehouse.table import PARTITION, commit, forgotten, replace, schema_of_table
+from data_warehouse.writer_lock import sole_writer
+
+LOCK_WITHIN = 60.0
+TRIES = 20
+
+
+class UnknownUser(SeawayError):
+    """The table has no row of this user, and never had to forget him."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was done."""
+
+    user_id: str
+    conversations: int
+    """The user's own, and those in which somebody gave his address."""
+    rows: int
+
+
+def forget(place: Place, user_id: str) -> Forgotten:
+    """Delete every row of a user and of whoever gave his address; keep them from coming back.
+
+    First a tombstone for each conversation, then the rows, then the files that held them: cut
+    off anywhere, it is finished by doing it again. Raises UnknownUser.
+    """
+    with sole_writer(place.url, LOCK_WITHIN):
+        for last in reversed(range(TRIES)):
+            try:
+                return _forget(DeltaTable(place.url, storage_options=place.options), user_id)
+            except CommitFailedError:  # another writer was first
+                if not last:
+                    raise
+    raise AssertionError
+
+
+def _forget(table: DeltaTable, user_id: str) -> Forgotten:
+    requests = conversations_of(table, user_id)
+    if not requests:
+        raise UnknownUser(f"there is nothing of user {user_id}")
+    if new := set(requests) - forgotten(table):
+        commit(table, tombstones(table, user_id, sorted(new)), {})
+    deleted = delete(table, pc.field("request_id").isin(requests))
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    return Forgotten(user_id, len(requests), deleted)
+
+
+def delete(table: DeltaTable, which: pc.Expression) -> int:
+    """Delete messages: write the days on which they were said once more, without them.
+
+    Not by delta-rs's own delete: what it writes, pyarrow 26 cannot filter (its strings are views).
+    Nobody else's row can come in between: of two writers' commits one is refused.
+    """
+    files = table.to_pyarrow_dataset()
+    which = which & (pc.field("type") != FORGOTTEN)
+    gone = files.to_table(columns=[PARTITION], filter=which)[PARTITION]
+    days = sorted(set(gone.to_pylist()))
+    if days:
+        kept = files.scanner(filter=pc.field(PARTITION).isin(days) & ~which).to_reader()
+        where = ", ".join(f"'{day.isoformat()}'" for day in days)
+        replace(table, kept, {}, where=f"{PARTITION} in ({where})")
+    return len(gone)
+
+
+def conversations_of(table: DeltaTable, user_id: str) -> Sequence[str]:
+    """Return the ids of all requests that were the user's, or gave his address."""
+    files = table.to_pyarrow_dataset()
+    columns = ["request_id", "email"]
+    his = files.to_table(columns=columns, filter=pc.field("user_id") == user_id)
+    addresses = {email.casefold() for email in his["email"].to_pylist() if email}
+    there = files.to_table(columns=columns, filter=pc.field("email").is_valid())
+    given = [
+        request_id
+        for request_id, email in zip(*there.to_pydict().values(), strict=True)
+        if email.casefold() in addresses
+    ]
+    return sorted({*his["request_id"].to_pylist(), *given} - {None})
+
+
+def tombstones(table: DeltaTable, user_id: str, requests: Sequence[str]) -> pa.Table:
+    """Return a row for each conversation that says that none of it is to be kept."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "event_id": str(uuid5(SEAWAY, f"forgotten/{user_id}/{request_id}")),
+            "type": FORGOTTEN,
+            "ingested_at": now,
+            "request_id": request_id,
+            "user_id": user_id,
+        }
+        for request_id in requests
+    ]
+    return as_arrow(rows, schema_of_table(table))

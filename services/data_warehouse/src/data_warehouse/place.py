@@ -1,0 +1,43 @@
+"""Where a table is, and how it is reached."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_warehouse.settings import WarehouseSettings
+
+PATIENT = {"connect_timeout": "2s", "timeout": "10s"}
+"""How long one request may take; how often it is tried again is in delta-rs's own hands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, or a path in object storage with what it takes to get in."""
+
+    url: str
+    options: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, settings: WarehouseSettings) -> "Place":
+        """Return what the settings say."""
+        if "://" not in settings.warehouse_url:
+            return cls(str(Path(settings.warehouse_url).absolute()))
+        endpoint = settings.warehouse_s3_endpoint
+        told = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_REGION": settings.warehouse_s3_region,
+            "AWS_ACCESS_KEY_ID": settings.warehouse_s3_access_key_id.get_secret_value(),
+            "AWS_SECRET_ACCESS_KEY": settings.warehouse_s3_secret_access_key.get_secret_value(),
+            "AWS_ALLOW_HTTP": "true" if endpoint.startswith("http://") else "",
+            # A commit is a file that may not exist yet: who comes second is refused.
+            "conditional_put": "etag",
+        }
+        return cls(settings.warehouse_url, PATIENT | {k: v for k, v in told.items() if v})
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return "://" not in self.url
+
+    def beside(self, suffix: str) -> "Place":
+        """Return the place of another table, next to this one."""
+        return Place(f"{self.url.rstrip('/')}.{suffix}", self.options)

@@ -1,0 +1,1 @@
+"""Accepts sign-ups over gRPC, and tells how they go."""

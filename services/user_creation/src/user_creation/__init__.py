@@ -1,0 +1,1 @@
+"""Creates users, once per address."""

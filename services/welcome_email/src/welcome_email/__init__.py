@@ -1,0 +1,1 @@
+"""Greets new users by e-mail."""

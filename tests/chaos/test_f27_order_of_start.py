@@ -1,0 +1,79 @@
+"""F27: services start before the broker, before its streams, and beside streams that drifted."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from processes import Program, free_ports, supervised
+from seaway.jetstream import JetStream
+from seaway.testing.nats_server import NatsServer
+from waiting import until
+
+TARGET = 10.0
+
+
+def programs_for(folder, store, ports):
+    nats_port, grpc, *metrics = ports
+    common = {"SEAWAY_NATS_URL": f"nats://127.0.0.1:{nats_port}", "SEAWAY_GRPC_PORT": str(grpc)}
+    worker = common | {"SEAWAY_DATABASE_URL": store}
+    return [
+        Program("user_creation", worker, folder, metrics[0]),
+        Program("gateway", common, folder, metrics[1]),
+    ]
+
+
+async def says(program, words, within=20.0):
+    """Wait until its readiness says so."""
+    await until(lambda: asyncio.to_thread(lambda: words in program.asked("/readyz")[1]), within)
+
+
+async def test_services_wait_for_broker_and_streams_and_refuse_streams_that_drifted(
+    tmp_path, store, goal, capsys
+):
+    ports = free_ports(4)
+    programs = programs_for(tmp_path, store, ports)
+    server = NatsServer(Path(tmp_path))
+    server.port = ports[0]
+    try:
+        async with supervised(programs):
+            for program in programs:
+                await program.start()
+                await says(program, '"broker": "away"')
+                assert program.asked("/livez")[0] == 200
+            await server.start()
+            for program in programs:
+                await says(program, "stream USERS does not exist")
+            since = time.monotonic()
+            for program in programs:
+                await program.call("prepare")
+            for program in programs:
+                await program.ready()
+            took = time.monotonic() - since
+            hits = await drifted(server, programs)
+    finally:
+        for program in programs:
+            await program.kill()
+        await server.kill()
+    with capsys.disabled():
+        print(f"\n  ready {took:.1f} s after the broker was there and prepared")
+    assert all(program.exits[-1:] == [-9] for program in programs)
+    assert all(len(program.exits) == 2 for program in programs), "a crash loop"
+    goal("F27 ready after broker and topology", took, f"<= {TARGET:g} s", hits=hits, least=2)
+
+
+async def drifted(server, programs):
+    """Take a guard off the stream: nobody who starts then is ready, and each says why."""
+    async with JetStream(server.url, "somebody") as broker:
+        await broker.connected()
+        config = dict((await broker.streams())["USERS"].config)
+        await broker.put_stream({**config, "discard_new_per_subject": False})
+        for program in programs:
+            await program.kill()
+            await program.start()
+        for program in programs:
+            await says(program, "discard_new_per_subject")
+        hits = sum(program.asked("/readyz")[0] == 503 for program in programs)
+        await broker.put_stream(config)
+    for program in programs:
+        await program.ready()
+    return hits

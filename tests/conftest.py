@@ -1,0 +1,55 @@
+"""What all rooms of the tests need."""
+
+import asyncio
+import os
+
+import pytest
+from postgresql import PostgreSQL
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+def _failed_if_skipped(report):
+    """In CI a test that did not run has not passed: everything it needs is to be there."""
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and in CI that is a failure: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _failed_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _failed_if_skipped((yield))
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """One PostgreSQL for all tests. Each takes a database of its own: `new_database()`."""
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture
+def all_waiting(postgresql):
+    """Return a function that returns when so many transactions wait for another's row."""
+
+    async def wait(number):
+        async with asyncio.timeout(5):
+            locks = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while int(await asyncio.to_thread(postgresql.sql, locks)) < number:
+                pass
+
+    return wait
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """An empty database; the test runs on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/folder/test.db"
+    return request.getfixturevalue("postgresql").new_database()

@@ -1,0 +1,144 @@
+"""What a broker stores, and what it answers."""
+
+import asyncio
+import time
+
+import pytest
+from brokers import STREAM, a_posting, numbered
+from seaway.broker import MAX_MESSAGE_BYTES, Conflict, Receipt
+from seaway.errors import StreamFull, TooLarge
+from seaway.topology import stream_config
+
+SOON = 2.0
+
+
+async def test_a_message_is_stored_as_it_was_published(broker):
+    [receipt] = await broker.publish([a_posting("key-1", b"\x00body", id="id-1")])
+    stored = await broker.read("TEST", "test.v1.done.key-1")
+    assert receipt == Receipt(sequence=1)
+    assert (stored.data, stored.sequence) == (b"\x00body", 1)
+    assert stored.headers == {"ce-id": "id-1", "ce-type": "test"}
+    assert abs(stored.at.timestamp() - time.time()) < 60
+
+
+async def test_where_nothing_is_stored_nothing_is_read(broker):
+    assert await broker.read("TEST", "test.v1.done.nobody") is None
+
+
+async def test_a_repeat_is_answered_with_the_place_of_the_first(broker):
+    await broker.publish([a_posting("key-0")])
+    first = await broker.publish([a_posting("key-1")])
+    again = await broker.publish([a_posting("key-1")])
+    assert first == [Receipt(2)]
+    assert again == [Receipt(2, repeated=True)]
+
+
+@pytest.mark.parametrize("other", [{"data": b"other"}, {"id": "id-2"}], ids=["body", "id"])
+async def test_a_subject_is_written_once(broker, other):
+    await broker.publish([a_posting("key-1", b"first", id="id-1")])
+    asked = {"data": b"first", "id": "id-1"} | other
+    [answer] = await broker.publish([a_posting("key-1", **asked)])
+    assert isinstance(answer, Conflict)
+    assert (answer.stored.data, answer.stored.headers["ce-id"]) == (b"first", "id-1")
+    assert answer.stored.sequence == 1
+
+
+async def test_of_two_outcomes_one_is_stored(broker):
+    yes = a_posting("key-1", b"yes", fact="confirmed", rivals=["rejected"])
+    no = a_posting("key-1", b"no", fact="rejected", rivals=["confirmed"])
+    assert await broker.publish([yes]) == [Receipt(1)]
+    [answer] = await broker.publish([no])
+    assert isinstance(answer, Conflict)
+    assert (answer.stored.subject, answer.stored.data) == ("test.v1.confirmed.key-1", b"yes")
+    assert await broker.publish([yes]) == [Receipt(1, repeated=True)]
+
+
+async def test_of_two_outcomes_in_one_batch_one_is_stored(broker):
+    yes = a_posting("key-1", b"yes", fact="confirmed", rivals=["rejected"])
+    no = a_posting("key-1", b"no", fact="rejected", rivals=["confirmed"])
+    answers = await broker.publish([yes, a_posting("key-2"), no])
+    assert sorted(type(answer).__name__ for answer in answers) == [
+        "Conflict",
+        "Receipt",
+        "Receipt",
+    ]
+    assert isinstance(answers[1], Receipt)
+    kept = [await broker.read("TEST", f"test.v1.{f}.key-1") for f in ("confirmed", "rejected")]
+    assert kept.count(None) == 1
+
+
+async def test_an_outcome_that_is_refused_does_not_take_its_batch_with_it(broker):
+    await broker.publish([a_posting("key-1", fact="confirmed")])
+    no = a_posting("key-1", fact="rejected", rivals=["confirmed"])
+    before, refused, after = await broker.publish([a_posting("key-0"), no, a_posting("key-2")])
+    assert isinstance(refused, Conflict)
+    assert {before.sequence, after.sequence} == {2, 3}
+    assert await broker.read("TEST", "test.v1.rejected.key-1") is None
+
+
+async def test_of_many_who_race_for_a_subject_one_wins(place):
+    clients = [await place.another_client() for _ in range(4)]
+    bodies = [a_posting("key-1", b"%d" % n, id=f"id-{n}") for n in range(12)]
+    races = (clients[n % 4].publish([body]) for n, body in enumerate(bodies))
+    answers = [answer for [answer] in await asyncio.gather(*races)]
+    winners = [answer for answer in answers if isinstance(answer, Receipt)]
+    stored = await place.broker.read("TEST", "test.v1.done.key-1")
+    assert winners == [Receipt(1)]
+    assert {answer.stored.data for answer in answers if answer not in winners} == {stored.data}
+
+
+@pytest.mark.parametrize("count", [300, 1500])
+async def test_a_batch_is_stored_in_its_order(broker, durable, count):
+    name = await durable()
+    answers = await broker.publish(numbered(count))
+    assert answers == [Receipt(n) for n in range(1, count + 1)]
+    async with broker.pull("TEST", name) as pull:
+        deliveries = await pull.fetch(count, SOON)
+    assert [delivery.data for delivery in deliveries] == [b"%d" % n for n in range(count)]
+
+
+async def test_a_batch_with_a_repeat_in_it_is_stored_once(broker):
+    await broker.publish(numbered(5)[3:4])
+    answers = await broker.publish(numbered(5))
+    assert [answer.repeated for answer in answers] == [False, False, False, True, False]
+    assert sorted(answer.sequence for answer in answers) == [1, 2, 3, 4, 5]
+    again = await broker.publish(numbered(5))
+    assert [answer.sequence for answer in again] == [answer.sequence for answer in answers]
+    assert all(answer.repeated for answer in again)
+
+
+@pytest.mark.parametrize("company", [0, 2])
+async def test_an_oversized_message_never_reaches_the_wire(broker, company):
+    big = a_posting("key-1", b"x" * MAX_MESSAGE_BYTES)
+    with pytest.raises(TooLarge):
+        await broker.publish([*numbered(company), big])
+    assert await broker.publish([a_posting("key-2")]) == [Receipt(1)]
+
+
+async def test_the_largest_message_is_stored(broker):
+    small = a_posting("key-1", b"")
+    headers = sum(len(k) + len(v) + 4 for k, v in small.headers.items())
+    assert await broker.publish([a_posting("key-1", b"x" * (MAX_MESSAGE_BYTES - headers))])
+
+
+async def test_a_full_stream_refuses_what_is_new_and_keeps_what_it_has(broker):
+    await broker.publish([a_posting("key-1")])
+    await broker.put_stream({**stream_config(STREAM), "max_bytes": 1000})
+    with pytest.raises(StreamFull):
+        await broker.publish([a_posting("key-2", b"x" * 1000)])
+    with pytest.raises(StreamFull):
+        await broker.publish([a_posting(f"key-{n}", b"x" * 400) for n in range(2, 5)])
+    assert (await broker.read("TEST", "test.v1.done.key-1")).sequence == 1
+
+
+async def test_a_follower_is_told_what_is_stored(broker):
+    told = asyncio.Queue()
+    async with broker.follow("test.v1.done.*", told.put_nowait, lambda: None):
+        await broker.publish([a_posting("key-0", fact="other"), a_posting("key-1", b"body")])
+        async with asyncio.timeout(SOON):
+            stored = await told.get()
+    await broker.publish([a_posting("key-2")])
+    kept = await broker.read("TEST", "test.v1.done.key-1")
+    assert stored == kept
+    assert stored.subject == "test.v1.done.key-1"
+    assert told.empty()

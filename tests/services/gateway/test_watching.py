@@ -1,0 +1,239 @@
+"""Waiting, resuming, leaving, and what happens when the broker is away."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import grpc
+import pytest
+from acme.gateway.v1.sign_up_pb2 import (
+    STATE_ACCEPTED,
+    STATE_CONFIRMED,
+    STATE_PENDING,
+    GetSignUpRequest,
+    SignUpUpdate,
+    WatchSignUpRequest,
+)
+from acme.users.v1 import CreateUserRequested
+from gateway.room import Room
+from gateway.watchers import Watchers
+from gateways import USERS, a_gateway, confirmed, opened, quiet, rest, say, sign_up, until
+from late import call_too_late
+from refused import refused
+from seaway.contract import address_of
+from seaway.rpc import Refusal
+from seaway.topology import stream_config
+
+pytestmark = pytest.mark.timeout(30)
+
+
+async def test_a_sign_up_resumes_at_another_gateway(broker, request_id):
+    async with a_gateway(broker) as here, here.client() as client:
+        _, accepted = await opened(client, sign_up(request_id))
+    # That gateway is gone, and the client with its token goes to another.
+    async with a_gateway(broker) as there, there.client() as client:
+        token = accepted.resume_token
+        watch = client.WatchSignUp(WatchSignUpRequest(request_id=request_id, resume_token=token))
+        await say(broker, request_id, confirmed(request_id))
+        assert [update.state for update in await rest(watch)] == [STATE_CONFIRMED]
+        whole = client.WatchSignUp(WatchSignUpRequest(request_id=request_id))
+        states = [update.state for update in await rest(whole)]
+        assert states == [STATE_ACCEPTED, STATE_CONFIRMED]
+
+
+async def test_who_has_seen_the_end_is_not_kept_waiting(broker, client, request_id):
+    await opened(client, sign_up(request_id))
+    receipt = await say(broker, request_id, confirmed(request_id))
+    request = WatchSignUpRequest(request_id=request_id, resume_token=str(receipt.sequence))
+    assert await rest(client.WatchSignUp(request)) == []
+
+
+async def test_whoever_watches_may_come_before_the_request(broker, gateway, client, request_id):
+    watch = client.WatchSignUp(WatchSignUpRequest(request_id=request_id))
+    waiting = asyncio.create_task(rest(watch))
+    await until(lambda: gateway.flow.watching)
+    await opened(client, sign_up(request_id))
+    await say(broker, request_id, confirmed(request_id))
+    assert [update.state for update in await waiting] == [STATE_ACCEPTED, STATE_CONFIRMED]
+
+
+async def test_a_quiet_stream_repeats_the_last_state(broker, request_id):
+    async with a_gateway(broker, heartbeat=0.05) as gateway, gateway.client() as client:
+        watch = client.WatchSignUp(WatchSignUpRequest(request_id=request_id))
+        nothing_yet = SignUpUpdate(request_id=request_id, state=STATE_PENDING)
+        assert [await watch.read(), await watch.read()] == [nothing_yet] * 2
+        call, accepted = await opened(client, sign_up(request_id))
+        assert [await call.read(), await call.read()] == [accepted] * 2
+        resuming = WatchSignUpRequest(request_id=request_id, resume_token=accepted.resume_token)
+        assert await client.WatchSignUp(resuming).read() == accepted
+
+
+async def test_an_outcome_of_which_the_gateway_was_not_told_is_found(broker, client, request_id):
+    await broker.put_stream({**stream_config(USERS, replicas=1), "republish": None})
+    call, _ = await opened(client, sign_up(request_id))
+    await say(broker, request_id, confirmed(request_id))
+    assert (await call.read()).state == STATE_CONFIRMED
+
+
+async def test_a_stream_outlasts_a_restart_of_the_broker(server, broker, client, request_id):
+    call, _ = await opened(client, sign_up(request_id))
+    await server.restart()
+    await broker.connected()
+    await say(broker, request_id, confirmed(request_id))
+    assert (await call.read()).state == STATE_CONFIRMED
+
+
+@pytest.mark.parametrize("absence", ["killed", "silent"])
+async def test_while_the_broker_is_away_nothing_is_accepted(
+    server, broker, client, request_id, absence
+):
+    await opened(client, sign_up(str(uuid4())))
+    await server.kill() if absence == "killed" else server.pause()
+    began = time.monotonic()
+    with refused() as told:
+        await client.SignUp(sign_up(request_id)).read()
+    assert (told.code, told.reason) == ("UNAVAILABLE", "BROKER_UNAVAILABLE")
+    assert told.retry_after > 0
+    with refused() as told:
+        await client.GetSignUp(GetSignUpRequest(request_id=request_id))
+    assert (told.code, told.reason) == ("UNAVAILABLE", "BROKER_UNAVAILABLE")
+    assert time.monotonic() - began < 2.5  # for both: each within 1 s, on a busy machine
+    await server.start() if absence == "killed" else server.resume()
+
+
+async def test_a_full_stream_takes_no_requests_but_tells_of_those_it_has(broker, request_id):
+    full = False
+    async with (
+        a_gateway(broker, is_full=lambda: full) as gateway,
+        gateway.client() as client,
+    ):
+        await opened(client, sign_up(request_id))
+        full = True
+        with refused() as told:
+            await client.SignUp(sign_up(str(uuid4()))).read()
+        assert (told.code, told.reason) == ("UNAVAILABLE", "STREAM_FULL")
+        assert told.retry_after > 0
+        await opened(client, sign_up(request_id))
+
+
+async def test_the_last_fifth_of_a_stream_is_for_outcomes(server, broker, client):
+    await broker.put_stream({**stream_config(USERS, replicas=1), "max_bytes": 100_000})
+    room = Room(broker, USERS)
+    while (kept := (await broker.streams())["USERS"].bytes) < 80_000:
+        await room.look()
+        assert not room.is_full(), kept
+        call, _ = await opened(client, sign_up(str(uuid4()), display_name="x" * 100))
+        call.cancel()
+    await room.look()
+    assert room.is_full()
+    await server.kill()
+    await room.look()
+    assert room.is_full()
+
+
+async def test_how_full_it_is_is_known_by_itself(broker, client):
+    await opened(client, sign_up(str(uuid4())))
+    kept = (await broker.streams())["USERS"].bytes
+    await broker.put_stream({**stream_config(USERS, replicas=1), "max_bytes": kept})
+    async with Room(broker, USERS) as room:
+        await until(room.is_full)
+
+
+async def test_one_client_watches_only_so_much_at_once_and_may_still_sign_up(broker):
+    watchers = Watchers(at_once=0, per_client=2)
+    async with a_gateway(broker, watchers, heartbeat=0.01) as gateway, gateway.client() as client:
+        request = WatchSignUpRequest(request_id=str(uuid4()))
+        watching = [client.WatchSignUp(request) for _ in range(2)]
+        for call in watching:
+            await call.read()
+        with refused() as told:
+            await client.WatchSignUp(request).read()
+        assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_WATCHERS")
+        assert told.retry_after > 0
+        sign_up_call, _ = await opened(client, sign_up(str(uuid4())))
+        sign_up_call.cancel()
+        for call in watching:
+            call.cancel()
+        await quiet(gateway.flow)
+        assert (await client.WatchSignUp(request).read()).state == STATE_PENDING
+
+
+def test_all_clients_together_watch_only_so_much():
+    watchers = Watchers(at_once=2, per_client=0)
+    with (
+        watchers.admit("ipv4:192.0.2.1:1"),
+        watchers.admit("ipv4:192.0.2.2:1"),
+        pytest.raises(Refusal, match="as many watch"),
+    ):
+        watchers.admit("ipv4:192.0.2.3:1").__enter__()
+    with watchers.admit("ipv4:192.0.2.3:1"):
+        pass
+
+
+async def test_a_thousand_cancelled_calls_and_closed_connections_leave_no_watcher(broker):
+    many = {"streams_per_connection": 100, "calls": 0}
+    async with a_gateway(broker, Watchers(at_once=0, per_client=0), **many) as gateway:
+
+        async def leave(is_cancelled):
+            async with gateway.client() as client:
+                calls = [client.SignUp(sign_up(str(uuid4()))) for _ in range(25)]
+                await asyncio.gather(*(call.read() for call in calls))
+                watch = WatchSignUpRequest(request_id=str(uuid4()))
+                calls += [client.WatchSignUp(watch) for _ in range(25)]
+                await client.GetSignUp(GetSignUpRequest(request_id=str(uuid4())))
+                assert gateway.flow.watching >= 25
+                for call in calls if is_cancelled else ():
+                    call.cancel()
+
+        for _ in range(5):
+            await asyncio.gather(*(leave(is_cancelled) for is_cancelled in [True, False] * 2))
+        await quiet(gateway.flow)
+
+
+async def test_an_abandoned_stream_goes_at_its_greatest_age(broker, request_id):
+    async with a_gateway(broker, stream_seconds=2) as gateway, gateway.client() as client:
+        call, _ = await opened(client, sign_up(request_id))
+        assert gateway.flow.watching == 1
+        began = time.monotonic()
+        await quiet(gateway.flow)  # nobody reads, cancels or closes anything
+        assert 1 < time.monotonic() - began < 4
+        with refused() as told:
+            await call.read()
+        assert (told.code, told.reason) == ("UNAVAILABLE", "RESUME")
+
+
+async def test_a_clients_deadline_ends_its_stream_here_too(gateway, client, request_id):
+    call = client.SignUp(sign_up(request_id), timeout=0.5)
+    assert (await call.read()).state == STATE_ACCEPTED
+    with refused() as told:
+        await call.read()
+    assert told.code == "DEADLINE_EXCEEDED"
+    await quiet(gateway.flow)
+
+
+async def test_what_comes_too_late_is_not_published(broker, gateway, client, request_id):
+    request = sign_up(request_id)
+    code = await call_too_late(gateway.port, lambda stub, s: stub.SignUp(request, timeout=s))
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+    await opened(client, sign_up(str(uuid4())))  # begun after it, and stored
+    subject = address_of(CreateUserRequested).subject_for(request_id)
+    assert await broker.read("USERS", subject) is None
+
+
+async def test_a_gateway_that_stops_sends_its_clients_elsewhere(broker, request_id):
+    async with AsyncExitStack() as stack, a_gateway(broker) as there:
+        here = await stack.enter_async_context(a_gateway(broker))
+        async with here.client() as client, there.client() as elsewhere:
+            call, accepted = await opened(client, sign_up(request_id))
+            stopping = asyncio.create_task(stack.aclose())
+            with refused() as told:
+                await call.read()
+            assert (told.code, told.reason) == ("UNAVAILABLE", "RESUME")
+            assert told.retry_after > 0
+            await stopping
+            assert here.flow.watching == 0
+            again = WatchSignUpRequest(request_id=request_id, resume_token=accepted.resume_token)
+            watch = elsewhere.WatchSignUp(again)
+            await say(broker, request_id, confirmed(request_id))
+            assert (await watch.read()).state == STATE_CONFIRMED

@@ -1,0 +1,163 @@
+"""From message to mail, and to what is said of it: real mail server, both databases."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from acme.users.v1 import CreateUserRejected, SignUpEmailHandled
+from prometheus_client import REGISTRY
+from seaway.testing import MemoryBroker
+from sqlalchemy import text
+from welcome_email.ledger import Ledger
+
+TODAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def counted(name, **labels):
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def states(database):
+    async with database.reading() as connection:
+        found = await connection.execute(text("SELECT state, attempts FROM mails ORDER BY at"))
+        return [tuple(row) for row in found]
+
+
+async def test_a_new_user_is_greeted_and_it_is_said(database, server, system, confirmed):
+    ada = confirmed()
+    async with system(database) as running:
+        await running.send(ada)
+        (said,) = running.published
+    (mail,) = server.parsed()
+    assert mail["To"] == "ada@example.org"
+    assert "Hello Ada," in mail.get_body(("plain",)).get_content()
+    assert server.envelopes == [("welcome@acme.example", ("ada@example.org",))]
+    assert (said.request_id, said.user_id) == (ada.request_id, ada.user_id)
+    assert said.kind == SignUpEmailHandled.KIND_GREETING
+    assert await states(database) == [("SENT", 1)]
+
+
+async def test_after_a_redelivery_nothing_is_sent_and_the_same_is_said(
+    database, server, system, confirmed, rejected
+):
+    broker = MemoryBroker(hurried=True)
+    async with system(database, broker) as running:
+        await running.send(confirmed(), rejected())
+        before = [m.data for m in broker.messages("USERS")]
+        await running.deliver_all_again()
+        assert [m.data for m in broker.messages("USERS")] == before
+        assert running.dead_letters == []
+    assert len(server.mails) == 2
+
+
+async def test_another_process_on_the_same_ledger_sends_nothing_either(
+    database, server, system, confirmed, kinds
+):
+    broker = MemoryBroker(hurried=True)
+    async with system(database, broker) as first:
+        await first.send(confirmed())
+    async with system(database, broker) as second:
+        await second.deliver_all_again()
+        assert kinds(second).count("KIND_GREETING") == 1
+    assert len(server.mails) == 1
+
+
+async def test_the_owner_of_a_taken_address_is_told_once_a_day(
+    database, server, system, rejected, kinds
+):
+    now = [TODAY]
+    async with system(database, clock=lambda: now[0]) as running:
+        await running.send(rejected("ada@example.org"))
+        await running.send(rejected("ADA@EXAMPLE.ORG"))
+        now[0] += timedelta(days=1)
+        await running.send(rejected("ada@example.org"))
+        assert kinds(running) == ["KIND_NOTICE", "KIND_NOTICE_SUPPRESSED", "KIND_NOTICE"]
+    assert [m["To"] for m in server.parsed()] == ["ada@example.org"] * 2
+    assert all("tried to sign up" in m["Subject"] for m in server.parsed())
+
+
+async def test_many_who_try_one_address_at_once_cause_one_mail(
+    database, server, system, rejected, kinds
+):
+    async with system(database, clock=lambda: TODAY) as running:
+        await running.send(*(rejected() for _ in range(40)))
+        assert sorted(kinds(running)) == ["KIND_NOTICE"] + ["KIND_NOTICE_SUPPRESSED"] * 39
+    assert len(server.mails) == 1
+
+
+async def test_a_notice_that_failed_leaves_the_day_to_the_next(
+    database, server, system, rejected, kinds
+):
+    server.say("RCPT", "550 no such user")
+    async with system(database, clock=lambda: TODAY) as running:
+        await running.send(rejected())
+        await running.send(rejected())
+        assert running.dead_letters == ["NO_SUCH_MAILBOX"]
+        assert kinds(running) == ["KIND_NOTICE"]
+
+
+@pytest.mark.parametrize("reason", [CreateUserRejected.REASON_UNSPECIFIED, 77])
+async def test_other_rejections_cause_no_mail_and_are_said_to(
+    lite, server, system, rejected, kinds, reason
+):
+    async with system(lite) as running:
+        await running.send(rejected(reason=reason))
+        assert kinds(running) == ["KIND_NO_MAIL"]
+    assert server.mails == []
+
+
+async def test_a_greeting_older_than_a_week_is_skipped_and_counted(
+    lite, server, system, confirmed, kinds
+):
+    before = counted("seaway_emails_total", outcome="greeting_stale")
+    late = datetime.now(UTC) + timedelta(days=7, minutes=1)
+    async with system(lite, clock=lambda: late) as running:
+        await running.send(confirmed())
+        assert kinds(running) == ["KIND_GREETING_STALE"]
+    assert server.mails == []
+    assert counted("seaway_emails_total", outcome="greeting_stale") == before + 1
+    assert await states(lite) == [("SKIPPED", 0)]
+
+
+async def test_a_greeting_just_under_a_week_old_is_sent(lite, server, system, confirmed):
+    late = datetime.now(UTC) + timedelta(days=7, minutes=-1)
+    async with system(lite, clock=lambda: late) as running:
+        await running.send(confirmed())
+    assert len(server.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("email", "reason"),
+    [
+        ("", "NO_ADDRESS"),
+        ("ada", "BAD_ADDRESS"),
+        ("ada lovelace@example.org", "BAD_ADDRESS"),
+        ("ada@exa mple.org", "BAD_ADDRESS"),
+        ("ada@example.org\r\nBcc: eve@example.org", "BAD_ADDRESS"),
+        ("<ada@example.org>", "BAD_ADDRESS"),
+    ],
+)
+async def test_an_address_that_reaches_nobody_is_set_aside(
+    lite, server, system, rejected, email, reason
+):
+    async with system(lite) as running:
+        await running.send(rejected(email))
+        assert running.dead_letters == [reason]
+        assert running.published == []
+    assert server.connections == 0
+
+
+async def test_an_event_without_an_address_breaks_its_contract(lite, server, system, confirmed):
+    async with system(lite) as running:
+        await running.send(confirmed(email=""))
+        assert running.dead_letters == ["INVALID"]
+
+
+async def test_what_was_done_is_told_to_the_audit_as_it_was_said(
+    database, server, system, confirmed, rejected
+):
+    async with system(database) as running:
+        await running.send(confirmed(), rejected(), rejected())
+        said = sorted(running.published, key=lambda m: m.request_id)
+    rows = [row async for row in Ledger(database).handled(datetime(2020, 1, 1, tzinfo=UTC))]
+    assert sorted((row.event for row in rows), key=lambda m: m.request_id) == said
+    assert all(row.at.tzinfo for row in rows)

@@ -1,0 +1,60 @@
+"""User creation as it should not be: some names are its death, or keep it busy for ever.
+
+Everything else is the real service's. Its delays are short, so that a test can see their end.
+"""
+
+import asyncio
+import os
+from dataclasses import replace
+
+from acme.users.v1 import CreateUserRequested
+from seaway import Service
+from seaway.database import Database, SqlInbox
+from seaway.outcome import RetryPolicy
+from seaway.process import serve
+from user_creation.service import answer
+from user_creation.settings import UserCreationSettings
+from user_creation.users import MIGRATIONS, SqlUsers
+
+ACK_WAIT = float(os.environ.get("PERILOUS_ACK_WAIT", "5"))
+
+
+async def waits_for_ever():
+    await asyncio.Event().wait()
+
+
+async def computes_for_ever():
+    while True:
+        pass
+
+
+async def aborts():
+    os.abort()
+
+
+PERILS = {"wait": waits_for_ever, "compute": computes_for_ever, "abort": aborts}
+
+
+def build(process):
+    settings = process.settings(UserCreationSettings)
+    database = process.during(Database(settings.database_url, "user_creation", MIGRATIONS))
+    process.before(database.migrate)
+    users = SqlUsers(database)
+    service = Service("user-creation", SqlInbox(database))
+
+    @service.on_batch(CreateUserRequested, up_to=256)
+    async def create_users(messages):
+        for message in messages:
+            if message.body.display_name in PERILS:
+                await PERILS[message.body.display_name]()
+        created = await users.add([message.body for message in messages])
+        return [answer(message.body, created) for message in messages]
+
+    [subscription] = service.subscriptions
+    policy = RetryPolicy(delays=(0.2,))
+    service.subscriptions = [replace(subscription, policy=policy, ack_wait=ACK_WAIT)]
+    return service
+
+
+if __name__ == "__main__":
+    serve("user-creation", build)

@@ -1,0 +1,214 @@
+"""`seaway tail`, `trace` and `topology` against the broker of a `seaway dev`."""
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
+from development import SEAWAY, environment
+from seaway.broker import Posting
+from seaway.envelope import Envelope
+from seaway.jetstream import JetStream
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+LISTENER = """
+[services.listener]
+command = ["python", "standin.py", "listener"]
+metrics_port = 9101
+[[services.listener.subscriptions]]
+message = "acme.users.v1.CreateUserConfirmed"
+"""
+DURABLE = "listener-create-user-confirmed"
+
+
+@pytest.fixture
+def dev(develop, tmp_path):
+    """A system with one listener in another language, which never handles anything."""
+    shutil.copy(HERE / "standin.py", tmp_path)
+    (tmp_path / "seaway.toml").write_text(LISTENER)
+    return develop().up()
+
+
+@pytest.fixture
+async def broker(dev):
+    async with JetStream(f"nats://127.0.0.1:{dev.port(4222)}", "test") as connection:
+        await connection.connected()
+        yield connection
+
+
+def requested():
+    body = CreateUserRequested(
+        request_id=str(uuid4()), email="ada@example.org", display_name="Ada Lovelace"
+    )
+    return Envelope.opening(body, "gateway")
+
+
+def confirmed(request):
+    body = CreateUserConfirmed(
+        request_id=request.body.request_id, user_id=str(uuid4()), email=request.body.email
+    )
+    return request.reply(body, "user-creation-create-user-requested")
+
+
+class Tail:
+    """A running `seaway tail`."""
+
+    def __init__(self, folder, *options):
+        self.process = subprocess.Popen(
+            [SEAWAY, "tail", *options],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self):
+        assert self.process.stderr.readline().startswith("listening on ")
+        return self
+
+    def line(self):
+        return self.process.stdout.readline()
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(5) == 0
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+async def test_tail_shows_messages_as_they_are_stored_without_personal_data(dev, broker):
+    request = requested()
+    with Tail(dev.folder) as tail:
+        await broker.publish([request.posting()])
+        line = tail.line()
+    assert f"users.v1.create-requested.{request.id}" in line
+    assert "CreateUserRequested by gateway" in line
+    assert "email='***'" in line
+    assert "ada" not in line.lower()
+
+
+async def test_tail_shows_personal_data_when_asked_to(dev, broker):
+    with Tail(dev.folder, "--show-personal", "--json") as tail:
+        await broker.publish([requested().posting()])
+        said = json.loads(tail.line())
+    assert said["body"]["email"] == "ada@example.org"
+    assert said["sequence"] == 1
+
+
+async def test_tail_shows_only_the_subject_that_is_asked_for(dev, broker):
+    request = requested()
+    with Tail(dev.folder, "--subject", "users.v1.create-confirmed.*") as tail:
+        await broker.publish([request.posting()])
+        await broker.publish([confirmed(request).posting()])
+        assert "CreateUserConfirmed" in tail.line()
+
+
+async def test_tail_shows_what_it_cannot_decode_as_such(dev, broker):
+    subject = f"users.v1.create-requested.{uuid4()}"
+    headers = {"ce-type": "acme.users.v1.CreateUserRequested"}
+    with Tail(dev.folder, "--show-personal") as tail:
+        await broker.publish([Posting("USERS", subject, b"\xffada", headers)])
+        line = tail.line()
+    assert "UNDECODABLE: 4 bytes that say to be acme.users.v1.CreateUserRequested" in line
+    assert "ada" not in line
+
+
+async def test_trace_tells_who_said_what_because_of_what_and_who_has_not_acted(dev, broker):
+    request = requested()
+    outcome = confirmed(request)
+    await broker.publish([request.posting()])
+    await broker.publish([outcome.posting()])
+    told = dev.seaway("trace", request.id)
+    assert told.returncode == 0
+    first, second, *rest = told.stdout.splitlines()
+    assert "#1  CreateUserRequested" in first
+    assert "by gateway, opening the conversation" in first
+    assert f"#2  CreateUserConfirmed  users.v1.create-confirmed.{request.id}" in second
+    assert "by user-creation-create-user-requested, caused by CreateUserRequested, af" in second
+    assert rest == ["not acted yet:", f"  {DURABLE}: CreateUserConfirmed #2 waits"]
+    assert "ada" not in told.stdout.lower()
+
+
+async def test_trace_says_so_when_everybody_has_acted(dev, broker):
+    request = requested()
+    await broker.publish([request.posting()])
+    await broker.publish([confirmed(request).posting()])
+    async with broker.pull("USERS", DURABLE) as pull:
+        [delivery] = await pull.fetch(1, wait=2.0)
+        held = dev.seaway("trace", request.id).stdout.splitlines()[-1]
+        assert (
+            held
+            == f"  {DURABLE}: CreateUserConfirmed #2 has it in hand, or will be given it again"
+        )
+        await delivery.ack()
+        await broker.durables("USERS")  # on the same connection: by then the ack is in
+    assert (
+        dev.seaway("trace", request.id).stdout.splitlines()[-1]
+        == "everybody who listens has acted"
+    )
+
+
+async def test_trace_as_json_has_an_object_for_each_line(dev, broker):
+    request = requested()
+    await broker.publish([request.posting()])
+    await broker.publish([confirmed(request).posting()])
+    told = dev.seaway("trace", request.id, "--json").stdout.splitlines()
+    said, reply, waiting = map(json.loads, told)
+    assert said["type"] == "acme.users.v1.CreateUserRequested"
+    assert said["body"]["display_name"] == "***"
+    assert reply["causation_id"] == said["id"]
+    assert waiting == {"not_acted": DURABLE, "sequence": 2, "delivered": False}
+
+
+def test_trace_of_an_unknown_id_says_so(dev):
+    unknown = dev.seaway("trace", str(uuid4()))
+    assert unknown.returncode == 3
+    assert "nothing is stored under" in unknown.stderr
+
+
+def test_topology_is_as_declared_once_everything_runs(dev):
+    checked = dev.seaway("topology", "check")
+    assert (checked.returncode, checked.stdout) == (0, "as declared\n")
+    assert dev.seaway("topology", "plan").stdout == "nothing to do\n"
+
+
+async def test_topology_names_a_difference_and_mends_it(dev, broker):
+    await broker.delete_durable("USERS", DURABLE)
+    missing = f"durable {DURABLE} of stream USERS does not exist\n"
+    checked = dev.seaway("topology", "check")
+    assert (checked.returncode, checked.stdout) == (1, missing)
+    assert f"create durable {DURABLE}" in dev.seaway("topology", "plan").stdout
+    assert dev.seaway("topology", "check").returncode == 1  # a plan changes nothing
+    assert f"create durable {DURABLE}" in dev.seaway("topology", "apply").stdout
+    assert dev.seaway("topology", "check").returncode == 0
+
+
+async def test_topology_refuses_what_is_unsafe_until_it_is_allowed(dev, broker):
+    await broker.publish([confirmed(requested()).posting()])
+    toml = LISTENER.replace("CreateUserConfirmed", "CreateUserRejected")
+    (dev.folder / "seaway.toml").write_text(toml)
+    refused = dev.seaway("topology", "apply")
+    assert refused.returncode == 1
+    assert f"delete durable {DURABLE}" in refused.stderr
+    assert "1 pending messages would never be handled" in refused.stderr
+    assert DURABLE in await broker.durables("USERS")
+    assert "unsafe: " in dev.seaway("topology", "plan").stdout
+    assert dev.seaway("topology", "apply", "--allow-unsafe").returncode == 0
+    assert DURABLE not in await broker.durables("USERS")
+
+
+def test_topology_asks_the_services_what_they_listen_to(dev):
+    toml = LISTENER + '[services.broken]\ncommand = ["false"]\nmetrics_port = 9102'
+    (dev.folder / "seaway.toml").write_text(toml)
+    refused = dev.seaway("topology", "check")
+    assert refused.returncode == 1
+    assert "broken: `false topology show` ended with 1" in refused.stderr
+    assert dev.seaway("topology", "check", "listener").returncode == 0
+    assert dev.seaway("topology", "check", "nobody").returncode == 2
