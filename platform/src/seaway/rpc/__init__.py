@@ -8,6 +8,7 @@ none of it shows the caller the text of an exception.
 """
 
 from seaway.rpc.call import Call, ServicerContext
+from seaway.rpc.limits import Limits
 from seaway.rpc.refusal import (
     FieldViolation,
     Refusal,
@@ -17,7 +18,7 @@ from seaway.rpc.refusal import (
     validate,
     violations,
 )
-from seaway.rpc.server import Limits, RpcServer
+from seaway.rpc.server import RpcServer
 
 __all__ = [
     "Call",
