@@ -49,7 +49,8 @@ async def fill(broker, count):
 
 async def run(command, settings, folder):
     log = (folder / "log").open("ab")
-    environment = {**os.environ, "SEAWAY_METRICS_PORT": "0", **settings}
+    ports = {"SEAWAY_METRICS_PORT": "0", "SEAWAY_WEB_PORT": "0"}
+    environment = {**os.environ, **ports, **settings}
     with log:
         return await asyncio.create_subprocess_exec(
             sys.executable, *command, env=environment, cwd=folder, stdout=log, stderr=log

@@ -72,7 +72,7 @@ async def a_lane(folder, database_url, ports):
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(nats_server())
         told = {"SEAWAY_NATS_URL": server.url, "SEAWAY_DATABASE_URL": database_url}
-        told |= {"SEAWAY_SIGN_UPS_PER_MINUTE": "0"}
+        told |= {"SEAWAY_SIGN_UPS_PER_MINUTE": "0", "SEAWAY_WEB_PORT": "0"}
         worker = ServiceProcess(["python", "-m", "user_creation"], told, folder)
         gateways = [
             ServiceProcess(

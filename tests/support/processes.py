@@ -54,7 +54,8 @@ class Program:
 
     @property
     def _environment(self):
-        return {**environment(), "SEAWAY_METRICS_PORT": str(self.metrics_port), **self.settings}
+        ports = {"SEAWAY_METRICS_PORT": str(self.metrics_port), "SEAWAY_WEB_PORT": "0"}
+        return {**environment(), **ports, **self.settings}
 
     async def call(self, *arguments):
         """Run one of its sub-commands to its end. Fails if that fails."""
