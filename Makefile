@@ -23,8 +23,8 @@ dev: $(READY) ## start everything: broker, services; Ctrl-C stops it
 test: $(READY) ## run all tests (ARGS='-k watch' for some)
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-chaos: $(READY) ## every fault in full size, up to an hour (SEAWAY_SEED=n repeats a run)
-	@SEAWAY_CHAOS=full $(BIN)/pytest tests/chaos $(ARGS)
+chaos: $(READY) ## every fault in full size, up to an hour (SEAWAY_SEED=n repeats it, SEAWAY_CHAOS=long takes hours)
+	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(ARGS)
 
 check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
 	$(BIN)/ruff format --check .

@@ -1,7 +1,8 @@
 """Faults, on purpose. Each test proves that its fault happened, and prints what it measured.
 
-Two sizes: the smoke of `make test`, and the whole of `make chaos` (SEAWAY_CHAOS=full). A seed
-chooses what is killed when; SEAWAY_SEED repeats a run.
+Two sizes: the smoke of `make test`, and the whole of `make chaos` (SEAWAY_CHAOS=full), which has
+to end within the hour. SEAWAY_CHAOS=long lasts as long as it takes. A seed chooses what is killed
+when; SEAWAY_SEED repeats a run.
 """
 
 import os
@@ -14,8 +15,12 @@ from postgresql import PostgreSQL
 
 # gRPC, which clients use here, would otherwise stop a process that is just being started (tried).
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-FULL = os.environ.get("SEAWAY_CHAOS") == "full"
+CHAOS = os.environ.get("SEAWAY_CHAOS", "smoke")
+FULL = CHAOS in {"full", "long"}
 SEED = int(os.environ.get("SEAWAY_SEED", random.randrange(1_000_000)))
+TIMES = {"smoke": 240, "full": 3600, "long": 86_400}
+"""Seconds that one test may take."""
+KINDS = ("sqlite", "postgresql")
 MEASURED = pytest.StashKey[list]()
 
 
@@ -27,9 +32,12 @@ class Goal:
     value: float
     target: str
     hits: int
+    of: str
+    """Which test, of which kind and size."""
 
     def __str__(self):
-        return f"GOAL {self.id} value={self.value:g} target={self.target} hits={self.hits}"
+        figures = f"value={self.value:g} target={self.target} hits={self.hits}"
+        return f"GOAL {self.id} {figures} ({self.of})"
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,24 @@ def pytest_configure(config):
 
 
 def pytest_generate_tests(metafunc):
-    chosen = metafunc.definition.get_closest_marker("store")
-    one = chosen.args[0] if chosen else "postgresql"
+    one = main_store(metafunc.definition)
     for name in {"store", "mortal"} & {*metafunc.fixturenames}:
-        kinds = ["sqlite", "postgresql"] if FULL else [one]
+        kinds = sorted(KINDS, key=lambda kind: kind != one) if FULL else [one]
         metafunc.parametrize(name, kinds, indirect=True)
+
+
+def main_store(test):
+    """The kind of database that a test uses if it uses one."""
+    chosen = test.get_closest_marker("store")
+    return chosen.args[0] if chosen else "postgresql"
+
+
+def size_of(test):
+    """How large a test is: on the other kind of database the full run has the smoke size."""
+    given = getattr(test, "callspec", None)
+    kinds = {} if given is None else given.params
+    on_the_other = kinds.get("store", kinds.get("mortal")) not in {None, main_store(test)}
+    return "smoke" if CHAOS == "full" and on_the_other else CHAOS
 
 
 def pytest_collection_modifyitems(items):
@@ -56,19 +77,19 @@ def pytest_collection_modifyitems(items):
         if "tests/chaos/" in item.nodeid:
             item.add_marker(pytest.mark.slow)
             if not any(item.iter_markers("timeout")):
-                item.add_marker(pytest.mark.timeout(3600 if FULL else 240))
+                item.add_marker(pytest.mark.timeout(TIMES[CHAOS]))
 
 
 def pytest_terminal_summary(terminalreporter, config):
     if measured := config.stash[MEASURED]:
-        terminalreporter.section(f"goals (seed {SEED}, {'full' if FULL else 'smoke'})")
+        terminalreporter.section(f"goals (seed {SEED}, {CHAOS})")
         for goal in measured:
             terminalreporter.write_line(str(goal))
 
 
 @pytest.fixture
 def store(request, tmp_path):
-    """The URL of an empty database. In full size a test runs on both kinds, in smoke on one."""
+    """The URL of an empty database. In smoke size a test runs on one kind, else on both."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/store.db"
     return request.getfixturevalue("postgresql").new_database()
@@ -85,11 +106,12 @@ def mortal(request, tmp_path):
 
 
 @pytest.fixture
-def goal(pytestconfig):
+def goal(pytestconfig, request):
     """Record a figure. Fails if the fault hit less often than it has to, to prove anything."""
 
     def record(id, value, target, *, hits, least):
-        measured = Goal(id, value, target, hits)
+        of = f"{request.node.name.removeprefix('test_')}, {size_of(request.node)}"
+        measured = Goal(id, value, target, hits, of)
         pytestconfig.stash[MEASURED].append(measured)
         assert hits >= least, f"{measured}: the fault hit {hits} times, and {least} prove it"
 
@@ -97,9 +119,14 @@ def goal(pytestconfig):
 
 
 @pytest.fixture
-def size():
-    """Choose between the two sizes: `size(smoke=20, full=100)`."""
-    return lambda smoke, full: full if FULL else smoke
+def size(request):
+    """Choose between the sizes: `size(smoke=20, full=100)`; the long one is full unless given."""
+    mine = size_of(request.node)
+
+    def choose(smoke, full, long=None):
+        return {"smoke": smoke, "full": full, "long": full if long is None else long}[mine]
+
+    return choose
 
 
 @pytest.fixture

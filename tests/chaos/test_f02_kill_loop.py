@@ -42,12 +42,12 @@ async def kill_in_turn(load, run, mortal, dice, stopping):
 async def test_a_kill_loop_of_everything_loses_nothing_and_repeats_nothing(
     tmp_path, mortal, goal, size, dice, capsys
 ):
-    wanted = size(smoke=1000, full=10_000)
+    wanted = size(smoke=1000, full=10_000, long=100_000)
     stopping = asyncio.Event()
     async with Run(tmp_path, mortal.url, gateways=2, workers=2) as run:
         async with run.load(PER_SECOND) as load, asyncio.TaskGroup() as tasks:
             killing = tasks.create_task(kill_in_turn(load, run, mortal, dice, stopping))
-            await load.begun(wanted)
+            await load.begun(wanted, within=3 * wanted / PER_SECOND)
             stopping.set()
         accepted = await run.check()
     hits = killing.result()
@@ -57,7 +57,7 @@ async def test_a_kill_loop_of_everything_loses_nothing_and_repeats_nothing(
     with capsys.disabled():
         print(f"\n  {run.summary()}, hits {hits}, longest stall {stalls[-1]:.1f} s")
     assert accepted == len(run.history)
-    least = size(smoke=6, full=60)
+    least = size(smoke=6, full=60, long=600)
     goal("R1 accepted and lost in a kill loop", 0, f"0 of {wanted}", hits=run.hits, least=least)
     goal("R2 rows or outcomes twice", 0, "0", hits=run.hits, least=least)
     goal("F2 longest stall in a kill loop", stalls[-1], "< 10 s", hits=run.hits, least=least)

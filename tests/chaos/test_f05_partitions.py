@@ -6,6 +6,8 @@ from proxy import TO_CLIENT, TO_SERVER
 from runner import linked_run
 
 RECOVERED_WITHIN = 5.0
+SHORT, LONG_ONE = 2.0, 10
+"""Seconds that a partition lasts at most, but for each tenth one."""
 
 
 def cut(link, how):
@@ -30,7 +32,7 @@ async def test_partitions_lose_nothing_and_are_over_soon_after_they_heal(
     tmp_path, store, goal, size, dice, capsys
 ):
     gaps, ways = [], ["both ways", "what it sends", "what it hears", "reset"]
-    partitions, most = size(smoke=6, full=60), size(smoke=2.0, full=10.0)
+    partitions, longest = size(smoke=6, full=200), size(smoke=2.0, full=10.0, long=300.0)
     async with linked_run(tmp_path, store) as run:
         links = {**run.links, **{("database", n): p for (_, n), p in run.database_links.items()}}
         async with run.load(per_second=40) as load:
@@ -39,6 +41,7 @@ async def test_partitions_lose_nothing_and_are_over_soon_after_they_heal(
                 link, before = links[name], trouble(links[name])
                 run.fault(f"{name[0]} cut off: {how}")
                 cut(link, how)
+                most = longest if number % LONG_ONE == 0 else SHORT
                 await asyncio.sleep(dice.uniform(0.5, most))  # it lasts
                 run.hits += trouble(link) > before
                 link.heal()

@@ -9,7 +9,7 @@ from sign_ups import ATTEMPT
 async def test_a_bad_network_loses_nothing_and_no_call_outlasts_its_deadline(
     tmp_path, store, goal, size, capsys
 ):
-    lasts = size(smoke=4.0, full=30.0)
+    lasts = size(smoke=4.0, full=20.0, long=300.0)
     async with linked_run(tmp_path, store) as run:
         links = [*run.links.values(), *run.database_links.values()]
         async with run.load(per_second=10):

@@ -31,7 +31,8 @@ def _at_once(program, name):
 
 
 async def test_a_paused_broker_loses_nothing(tmp_path, store, goal, size, dice, capsys):
-    gaps, pauses, longest = [], size(smoke=3, full=50), size(smoke=3.0, full=12.0)
+    gaps, pauses = [], size(smoke=3, full=50)
+    longest = size(smoke=3.0, full=6.0, long=60.0)
     async with Run(tmp_path, store) as run:
         async with run.load(per_second=40) as load:
             for _ in range(pauses):

@@ -160,7 +160,7 @@ async def survives(run, store, outage, seconds, goal, name, opens_within=OPENS_W
 @pytest.mark.parametrize("outage", [stopped, killed, paused])
 async def test_postgresql_goes_and_comes_back(tmp_path, own_postgresql, outage, size, goal):
     store = own_postgresql.new_database()
-    seconds = AWAY or size(smoke=6 if outage is stopped else 2, full=30)
+    seconds = AWAY or size(smoke=6 if outage is stopped else 2, full=30, long=600)
     async with Run(tmp_path, store) as run:
         name = f"PostgreSQL {outage.__name__}"
         await survives(run, store, outage(own_postgresql), seconds, goal, name)

@@ -13,7 +13,7 @@ async def test_a_lost_answer_of_the_broker_is_no_second_message(
     tmp_path, store, goal, size, capsys
 ):
     """Of requests and of outcomes: the connection is cut in place of the answer."""
-    wanted = size(smoke=8, full=250)
+    wanted = size(smoke=8, full=250, long=1000)
     async with linked_run(tmp_path, store, gateways=2, workers=2) as run:
         async with run.load(per_second=40):
             for number in range(wanted):
@@ -35,7 +35,7 @@ async def test_a_retry_after_the_broker_was_killed_finds_what_is_stored(
     tmp_path, store, goal, size, capsys
 ):
     """The answer is lost, and the broker is killed before anybody can ask again."""
-    wanted = size(smoke=3, full=100)
+    wanted = size(smoke=3, full=100, long=1000)
     async with linked_run(tmp_path, store) as run:
         async with run.load(per_second=40) as load:
             for number in range(wanted):

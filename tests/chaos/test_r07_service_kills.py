@@ -12,7 +12,7 @@ TARGETS = {1: 6.0, 2: 2.0}
 async def test_newcomers_are_soon_served_after_a_service_was_killed(
     tmp_path, store, replicas, goal, size, capsys
 ):
-    kills, gaps = size(smoke=2, full=50), {}
+    kills, gaps = size(smoke=2, full=50 if replicas == 1 else 25, long=100), {}
     async with Run(tmp_path, store, gateways=replicas, workers=replicas) as run:
         async with run.load(per_second=50) as load:
             for _ in range(kills):
