@@ -5,7 +5,7 @@ from typing import Any
 
 from seaway.errors import DependencyDown, Unprocessable
 
-from crm.calling import Answer
+from crm.calling import Answer, NoAnswer
 
 DONE = (200, 201, 207)
 MAY_PASS = (408, 409, 423, 425)
@@ -25,8 +25,8 @@ class NotNow(Exception):
 def check(answer: Answer) -> Any:
     """Return the JSON of an answer that says what was done.
 
-    Raises Unprocessable if it refuses what it was sent, NotNow if it is busy with that, and
-    DependencyDown if the CRM is away or does not know us: no contact is to blame.
+    Raises Unprocessable if it refuses what it was sent, NotNow if it is busy with that,
+    DependencyDown if it does not know us, and NoAnswer if it has failed.
     """
     status = answer.status
     if status in DONE:
@@ -35,9 +35,11 @@ def check(answer: Answer) -> Any:
         raise NotNow(f"the CRM answers {status}")
     if UNPREPARED in answer.body:
         raise DependencyDown("the CRM lacks a property; docs/add-a-crm.md lists them")
-    if 400 <= status < 500 and status not in OUR_FAULT:
+    if status in OUR_FAULT:
+        raise DependencyDown(f"the CRM answers {status}")
+    if 400 <= status < 500:
         raise Unprocessable("CRM_REFUSED")
-    raise DependencyDown(f"the CRM answers {status}")
+    raise NoAnswer(f"the CRM answers {status}")
 
 
 def failures(sent: Mapping[str, str], said: Any) -> dict[str, Exception]:

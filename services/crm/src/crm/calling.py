@@ -44,6 +44,13 @@ declare("C2", "the CRM has done it, its answer not yet read")
 declare("C3", "the CRM has said yes, not yet recorded")
 
 
+class NoAnswer(DependencyDown):
+    """A call was made, and there is no answer that says what came of it.
+
+    The CRM is away, unless it is only so for what it was called with: crm/blame.py.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """What the CRM knows us by: given, or in a file, which is read again at each call."""
@@ -71,11 +78,11 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """Return its body. Raises DependencyDown if that is no JSON."""
+        """Return its body. Raises NoAnswer if that is no JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise DependencyDown(f"the CRM answers {self.status} without JSON") from error
+            raise NoAnswer(f"the CRM answers {self.status} without JSON") from error
 
     @property
     def pause(self) -> float:
@@ -114,7 +121,7 @@ class Calls:
         """Call when it is our turn; return the answer, whatever its status, unless it is 429.
 
         After that one it calls again, if that is allowed soon: in no more than 12 s from the
-        beginning. Raises DependencyDown if not, if there is no answer within 5 s, or if it is
+        beginning. Raises DependencyDown if not; NoAnswer if there is none within 5 s, or it is
         larger than 1 MB.
         """
         until = monotonic() + PATIENCE
@@ -141,7 +148,7 @@ class Calls:
                 crash_here("C2")
                 return Answer(response.status_code, response.headers, await _body(response))
         except (httpx.TransportError, TimeoutError) as error:
-            raise DependencyDown(f"the CRM does not answer: {type(error).__name__}") from error
+            raise NoAnswer(f"the CRM does not answer: {type(error).__name__}") from error
         finally:
             CALLS.labels(status).inc()
             CALL_SECONDS.observe(perf_counter() - began)
@@ -152,5 +159,5 @@ async def _body(response: httpx.Response) -> bytes:
     async for part in response.aiter_raw():
         body += part
         if len(body) > MOST_BYTES:
-            raise DependencyDown(f"the CRM answers with more than {MOST_BYTES} bytes")
+            raise NoAnswer(f"the CRM answers with more than {MOST_BYTES} bytes")
     return bytes(body)

@@ -1,7 +1,7 @@
 """Contacts in HubSpot."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +10,9 @@ from seaway.errors import DependencyDown
 from seaway.failpoints import crash_here
 from seaway.service import Row
 
-from crm.answers import check, failures, listed
-from crm.calling import Calls
+from crm.answers import NotNow, check, failures, listed
+from crm.blame import Blame
+from crm.calling import Calls, NoAnswer
 
 CONTACTS = "/crm/objects/2026-03/contacts"
 """The version is a date, and is supported for 18 months from then."""
@@ -36,20 +37,34 @@ class HubSpot:
     """Fulfils `Contacts`."""
 
     calls: Calls
+    blame: Blame = field(default_factory=Blame)
 
     async def upsert(self, users: Sequence[CreateUserConfirmed]) -> Mapping[str, Exception]:
         """Add each user as a contact, or change the contact that has this e-mail address.
 
         A hundred in one call. HubSpot refuses one that names an address twice, so of users with
-        the same address, if there ever are, the later ones are in a later call.
+        the same address, if there ever are, the later ones are in a later call. A contact at
+        which it fails while it takes others has failed alone: the CRM is not away.
         """
         crash_here("C1")
         failed: dict[str, Exception] = {}
         for call in calls_for(users):
-            inputs = {"inputs": [contact(user) for user in call]}
-            said = check(await self.calls.ask("POST", f"{CONTACTS}/batch/upsert", json=inputs))
-            failed |= failures({user.request_id: user.email for user in call}, said)
+            failed |= await self._upserted(call)
         crash_here("C3")
+        return failed
+
+    async def _upserted(self, call: Sequence[CreateUserConfirmed]) -> Mapping[str, Exception]:
+        inputs = {"inputs": [contact(user) for user in call]}
+        try:
+            said = check(await self.calls.ask("POST", f"{CONTACTS}/batch/upsert", json=inputs))
+        except NoAnswer:
+            match call:
+                case [user] if self.blame.falls_on(user.request_id):
+                    return {user.request_id: NotNow("the CRM fails at it, and takes others")}
+            raise
+        failed = failures({user.request_id: user.email for user in call}, said)
+        if len(failed) < len(call):
+            self.blame.others_were_taken()
         return failed
 
     async def added(self, since: datetime) -> AsyncIterator[Row[CreateUserConfirmed]]:

@@ -13,6 +13,8 @@ class Faults:
 
     times: int = FOR_EVER
     """For how many calls; then there are no faults any more."""
+    only: str = ""
+    """Only for calls that hold this somewhere, such as a contact's e-mail; others are no calls."""
     seconds: float = 0.0
     """It answers so much later."""
     status: int = 0
@@ -40,6 +42,10 @@ class Faults:
         if unknown := switches.keys() - {each.name for each in fields(cls)}:
             raise ValueError(f"no such switch: {', '.join(sorted(unknown))}")
         return cls(**switches)
+
+    def befall(self, body: bytes) -> bool:
+        """Whether a call has to do with them, given what it says."""
+        return self.only.encode() in body
 
     def category_for(self, email: str) -> str:
         """Return why it refuses this one; empty: it does not."""

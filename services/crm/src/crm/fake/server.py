@@ -81,7 +81,7 @@ class FakeCrm:
         await _send(send, reply)
 
     async def _called(self, scope: Scope, called: str, body: bytes) -> Reply:
-        faults = self._faults_now()
+        faults = self._faults_now() if self.faults.befall(body) else Faults()
         await asyncio.sleep(faults.seconds)
         refusal = self._refusal(scope) or _failure(faults)
         if refusal is not None:
