@@ -51,7 +51,7 @@ bench: $(READY) ## speed, side by side with what people would write instead
 lock: $(UV) ## renew requirements.lock: versions and hashes, no addresses
 	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.12 \
 	  $(PACKAGES:%=--no-emit-package %) pyproject.toml $(MEMBERS:%=%/pyproject.toml) \
-	  --all-extras --group dev --upgrade -o requirements.lock
+	  --all-extras --group dev --group bench --upgrade -o requirements.lock
 
 clean: ## remove what make made (data of `make dev` too)
 	rm -rf .venv .uv .seaway .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
