@@ -12,6 +12,7 @@ from gateway.settings import GatewaySettings
 from prometheus_client import REGISTRY
 from seaway import telemetry
 from seaway.dev.mail_catcher import MailCatcherSettings
+from seaway.monitor.settings import MonitorSettings
 from seaway.settings import PREFIX, Settings
 from user_creation.settings import UserCreationSettings
 from welcome_email import counting  # noqa: F401 - declares its own
@@ -35,6 +36,7 @@ def row_of(name):
         WarehouseSettings,
         WelcomeEmailSettings,
         MailCatcherSettings,
+        MonitorSettings,
     ],
 )
 def test_every_setting_is_in_the_handbook_with_its_default(settings):

@@ -5,15 +5,13 @@ import json
 import subprocess
 import time
 from functools import partial
-from urllib.error import HTTPError
-from urllib.request import urlopen
 from uuid import UUID, uuid4
 
 import pytest
 from acme.users.v1 import CreateUserRejected, CreateUserRequested
 from auditing import audit, endpoints
 from development import SEAWAY, environment
-from processes import Processes, free_ports
+from processes import Processes
 from seaway.audit import ask_services, audited, settled
 from seaway.broker import Posting
 from seaway.envelope import Envelope
@@ -326,64 +324,3 @@ async def test_a_service_that_cannot_be_asked_is_named(tmp_path):
         code, out, err = await seaway_audit(system)
         assert (code, out) == (3, "")
         assert "the broker cannot be reached" in err
-
-
-class Monitor:
-    """`seaway audit --every`, and what it serves."""
-
-    def __init__(self, system):
-        self.system, self.port = system, free_ports(1)[0]
-
-    async def __aenter__(self):
-        options = ("--every", "0.1", "--metrics-port", str(self.port))
-        self.process = await start_audit(self.system, *options)
-        return self
-
-    async def __aexit__(self, *_):
-        self.process.terminate()
-        out, self.err = await self.process.communicate()
-        self.said = out.decode()
-
-    async def exports(self, *lines):
-        """Wait until it does."""
-
-        def all_of_them():
-            _, body = self.answer("/metrics")
-            return set(lines) <= set(body.splitlines())
-
-        await until(lambda: asyncio.to_thread(all_of_them), 20)
-
-    async def is_unready(self):
-        """Wait until it is."""
-        await until(lambda: asyncio.to_thread(lambda: self.answer("/readyz")[0] == 503), 20)
-
-    def answer(self, path):
-        try:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            return error.code, ""
-        except OSError:
-            return 0, ""
-
-
-async def test_a_monitor_exports_what_it_finds_and_says_it_once(tmp_path):
-    async with (
-        Processes(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/test.db") as system,
-        clients(system.grpc_ports) as stubs,
-        JetStream(system.server.url, "saboteur") as broker,
-    ):
-        await broker.connected()
-        async with Monitor(system) as monitor:
-            await monitor.exports(
-                f'seaway_unaccounted_messages{{durable="{OWNER}"}} 0.0',
-                f'seaway_pending_messages{{durable="{OWNER}"}} 0.0',
-            )
-            sabotage = Saboteur(system, broker, stubs).an_inbox_row_is_deleted()
-            kind, key = await sabotage
-            await monitor.exports(f'seaway_unaccounted_messages{{durable="{OWNER}"}} 1.0')
-            await system.workers[0].stop()
-            await monitor.is_unready()
-    assert (monitor.process.returncode, monitor.err) == (0, b"")
-    assert monitor.said.count(f"{kind}: {OWNER}") == monitor.said.count(key) == 1
-    assert monitor.said.count("user-creation cannot be asked") == 1

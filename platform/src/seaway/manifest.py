@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -10,6 +10,8 @@ from typing import Literal, cast
 from seaway.errors import SettingsError
 
 NAME = "seaway.toml"
+
+OPTIONAL = {"ports", "environment", "subscriptions", "audited"}
 
 type Table = Mapping[object, object]
 
@@ -33,6 +35,8 @@ class Program:
     ports: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     subscriptions: tuple[Listens, ...] = ()
+    audited: bool = True
+    """Whether the audit asks it. One that handles no message and keeps no row need not be up."""
 
     @property
     def is_foreign(self) -> bool:
@@ -47,6 +51,14 @@ class Manifest:
     programs: Mapping[str, Program]
     invitations: tuple[str, ...] = ()
     """Commands to try once everything runs."""
+
+    def endpoints(self, offset: int) -> Mapping[str, Sequence[str]]:
+        """Return where the audit asks each service, if all of them run on this machine."""
+        return {
+            program.name: [f"http://127.0.0.1:{program.metrics_port + offset}"]
+            for program in self.programs.values()
+            if program.audited
+        }
 
 
 def find_root(start: Path) -> Path:
@@ -92,6 +104,7 @@ def _program(name: str, entry: object) -> Program:
                 ports=cast(Mapping[str, int], _table(name, rest, "ports", int)),
                 environment=cast(Mapping[str, str], _table(name, rest, "environment", str)),
                 subscriptions=_subscriptions(name, rest),
+                audited=_audited(name, rest),
             )
     raise SettingsError(f"{NAME}: [services.{name}] needs a command (a list) and a metrics_port")
 
@@ -104,7 +117,7 @@ def _runnable(name: str, command: list[object]) -> tuple[str, ...]:
 
 
 def _table(name: str, entry: Table, key: str, kind: type) -> Table:
-    if unknown := entry.keys() - {"ports", "environment", "subscriptions"}:
+    if unknown := entry.keys() - OPTIONAL:
         raise SettingsError(
             f"{NAME}: [services.{name}] has unknown {', '.join(sorted(map(str, unknown)))}"
         )
@@ -119,6 +132,13 @@ def _subscriptions(name: str, entry: Table) -> tuple[Listens, ...]:
     if isinstance(listed, list):
         return tuple(_listens(name, one) for one in listed)
     raise SettingsError(f"{NAME}: [[services.{name}.subscriptions]] is not a list of tables")
+
+
+def _audited(name: str, entry: Table) -> bool:
+    match entry.get("audited", True):
+        case bool(audited):
+            return audited
+    raise SettingsError(f"{NAME}: [services.{name}] audited is neither true nor false")
 
 
 def _listens(name: str, entry: object) -> Listens:

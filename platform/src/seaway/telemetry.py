@@ -1,12 +1,13 @@
 """What a process tells about itself: metrics, log lines, and where a trace goes on.
 
-Every metric of the platform is declared here. No label and no log line holds personal data.
+The metrics of whoever handles messages are declared here; the monitor and gRPC have their own.
+No label and no log line holds personal data.
 """
 
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,14 +65,6 @@ BREAKER = Gauge(
     "seaway_breaker_open", "1 while a dependency is away and nothing is fetched.", LABELS
 )
 BUILD = Gauge("seaway_build_info", "1, with the version as a label.", ("service", "version"))
-UNACCOUNTED = Gauge(
-    "seaway_unaccounted_messages",
-    "What the last audit found and could not account for, by durable, or service for its rows.",
-    ("durable",),
-)
-PENDING = Gauge(
-    "seaway_pending_messages", "What nobody had settled at the last audit.", ("durable",)
-)
 
 
 @dataclass(slots=True)
@@ -96,15 +89,6 @@ def introduce(subscription: Subscription, breaker: Breaker) -> None:
         SETTLED.labels(*labels, outcome)
     for metric in (HANDLER, DELAY, DELIVERY_ATTEMPTS, IN_PROGRESS):
         metric.labels(*labels)
-
-
-def account_for(unaccounted: Mapping[str, int], pending: Mapping[str, int]) -> None:
-    """Export what an audit came to; a durable that is in neither has nothing any more."""
-    UNACCOUNTED.clear()
-    PENDING.clear()
-    for durable in unaccounted.keys() | pending.keys():
-        UNACCOUNTED.labels(durable).set(unaccounted.get(durable, 0))
-        PENDING.labels(durable).set(pending.get(durable, 0))
 
 
 @contextmanager

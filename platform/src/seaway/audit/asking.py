@@ -21,6 +21,22 @@ type Endpoints = Mapping[str, Sequence[str]]
 class Unaskable(SeawayError):
     """A service cannot be asked, so nothing can be said about what it has handled."""
 
+    def __init__(self, what: str, *services: str) -> None:
+        super().__init__(what)
+        self.services = services
+        """All that cannot be asked."""
+
+
+def endpoints(entries: Sequence[str]) -> Endpoints:
+    """Read NAME=URL, one entry for each replica. Raises ValueError that names the wrong one."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        name, _, url = entry.strip().partition("=")
+        if not name or urlsplit(url).scheme != "http":
+            raise ValueError(f"{entry!r} is not NAME=http://HOST:PORT")
+        found.setdefault(name, []).append(url)
+    return found
+
 
 async def ask_services(endpoints: Endpoints, question: Question) -> list[Told]:
     """Return what each service tells. Raises Unaskable that names all that do not answer."""
@@ -28,8 +44,9 @@ async def ask_services(endpoints: Endpoints, question: Question) -> list[Told]:
     answers = await asyncio.gather(*asked, return_exceptions=True)
     if other := [a for a in answers if isinstance(a, BaseException) and not _is_expected(a)]:
         raise other[0]
-    if failed := [str(a) for a in answers if isinstance(a, Unaskable)]:
-        raise Unaskable("; ".join(failed))
+    if failed := [a for a in answers if isinstance(a, Unaskable)]:
+        names = [name for error in failed for name in error.services]
+        raise Unaskable("; ".join(map(str, failed)), *names)
     return [answer for answer in answers if isinstance(answer, Told)]
 
 
@@ -45,7 +62,8 @@ def _ask_any(service: str, urls: Sequence[str], question: Question) -> Told:
             return _ask(service, url, question)
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             failures.append(f"{url} {error or type(error).__name__}")
-    raise Unaskable(f"{service} cannot be asked: {', '.join(failures) or 'it has no URL'}")
+    why = ", ".join(failures) or "it has no URL"
+    raise Unaskable(f"{service} cannot be asked: {why}", service)
 
 
 def _ask(service: str, url: str, question: Question) -> Told:

@@ -14,13 +14,12 @@ from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
-from seaway.jetstream.reading import scan, stored
+from seaway.jetstream.reading import counts, first, scan, stored
 from seaway.topology import LIVE, Config, Durable, FoundStream
 
 BATCH = 1000
 """The most messages that the broker takes as one atomic batch."""
 PUBLISH_WITHIN = 5.0
-READ_WITHIN = 2.0
 READ_BACK = (0.0, 0.05, 0.2, 0.5)
 """Seconds before each attempt to read back: a replica that lags may answer "nothing there"."""
 
@@ -72,11 +71,7 @@ class JetStream:
 
         Raises BrokerUnavailable.
         """
-        answer = await self.connection.request(
-            f"$JS.API.DIRECT.GET.{stream}.{subject}", wait=READ_WITHIN
-        )
-        headers = answer.headers or {}
-        return None if "Status" in headers else stored(answer)
+        return await first(self.connection, f"{stream}.{subject}", None)
 
     def scan(self, stream: str, subjects: str, after: int = 0) -> AsyncIterator[Stored]:
         """Yield what the stream keeps on `subjects` after a sequence, in order, up to now.
@@ -91,10 +86,23 @@ class JetStream:
         Raises BrokerUnavailable.
         """
         question = {"start_time": moment.isoformat(), "next_by_subj": ">"}
-        answer = await self.connection.request(
-            f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), wait=READ_WITHIN
-        )
-        return None if "Status" in (answer.headers or {}) else stored(answer).sequence
+        found = await first(self.connection, stream, question)
+        return None if found is None else found.sequence
+
+    async def next_after(self, stream: str, subjects: str, sequence: int) -> Stored | None:
+        """Return the first message on `subjects` after a place; None: there is none.
+
+        Raises BrokerUnavailable.
+        """
+        question = {"seq": sequence + 1, "next_by_subj": subjects}
+        return await first(self.connection, stream, question)
+
+    async def counts(self, stream: str, subjects: str) -> Mapping[str, int]:
+        """Return how many messages each subject has that matches `subjects`.
+
+        Raises BrokerUnavailable, also if there is no such stream.
+        """
+        return await counts(self.connection, stream, subjects)
 
     async def remove(self, stream: str, sequence: int) -> bool:
         """Take one message out of a stream; return whether it was there.
@@ -147,6 +155,10 @@ class JetStream:
                 ack_floor=found["ack_floor"]["stream_seq"],
                 delivered=found["delivered"]["stream_seq"],
                 created=datetime.fromisoformat(found["created"]),
+                deliveries=found["delivered"]["consumer_seq"],
+                redelivered=found["num_redelivered"],
+                pulls=found.get("num_waiting", 0),
+                seen_at=datetime.fromisoformat(found["ts"]),
             )
             for found in listed
         }
@@ -229,9 +241,12 @@ class JetStream:
             answer = await self.connection.ask(subject, {"offset": len(listed)})
             if "error" in answer:
                 raise _failure(answer["error"])
-            listed += answer.get(key) or []
+            page = answer.get(key) or []
+            listed += page
             if len(listed) >= answer["total"]:
                 return listed
+            if not page:  # a cluster that elects somebody counts what it cannot show
+                raise BrokerUnavailable(f"{subject}: {answer['total'] - len(listed)} are missing")
 
     async def _call(self, subject: str, question: Mapping[str, Any] | None) -> None:
         answer = await self.connection.ask(subject, question)
@@ -249,6 +264,7 @@ def _found(stream: Mapping[str, Any]) -> FoundStream:
         first=state["first_seq"],
         last=state["last_seq"],
         created=datetime.fromisoformat(stream["created"]),
+        messages=state["messages"],
     )
 
 

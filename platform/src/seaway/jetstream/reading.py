@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -16,6 +17,7 @@ from seaway.jetstream.connection import Connection
 AT_ONCE = 500
 """Messages that one request asks for."""
 ANSWER_WITHIN = 5.0
+READ_WITHIN = 2.0
 
 
 def stored(message: Msg) -> Stored:
@@ -28,6 +30,32 @@ def stored(message: Msg) -> Stored:
         sequence=int(headers["Nats-Sequence"]),
         at=datetime.fromisoformat(headers["Nats-Time-Stamp"]),
     )
+
+
+async def first(
+    connection: Connection, where: str, question: Mapping[str, Any] | None
+) -> Stored | None:
+    """Return the message that a Direct Get finds; None: it finds none. Raises BrokerUnavailable.
+
+    `where` is a stream, and with no question a subject in it.
+    """
+    data = b"" if question is None else json.dumps(question).encode()
+    answer = await connection.request(f"$JS.API.DIRECT.GET.{where}", data, wait=READ_WITHIN)
+    return None if "Status" in (answer.headers or {}) else stored(answer)
+
+
+async def counts(connection: Connection, stream: str, subjects: str) -> Mapping[str, int]:
+    """Return how many messages each matching subject has. Raises BrokerUnavailable."""
+    counted: dict[str, int] = {}
+    while True:
+        question = {"subjects_filter": subjects, "offset": len(counted)}
+        answer = await connection.ask(f"STREAM.INFO.{stream}", question)
+        if "error" in answer:
+            raise BrokerUnavailable(f"{stream}: {answer['error'].get('description')}")
+        page = answer["state"].get("subjects") or {}
+        counted |= page
+        if not page or len(counted) >= answer.get("total", 0):
+            return counted
 
 
 async def scan(

@@ -22,6 +22,8 @@ class Process:
         self.health = Health()
         self.contexts: list[AbstractAsyncContextManager[Any]] = []
         self.preparations: list[Callable[[], Awaitable[None]]] = []
+        self.needs_streams = True
+        """Whether it can work only while the contracts' streams are as they are declared."""
         self._settings: Settings | None = None
 
     def settings[S: Settings](self, kind: type[S]) -> S:
@@ -64,4 +66,5 @@ class Process:
     def topology(self, service: Service) -> Topology:
         """Return what the broker must have: the contracts' streams, this service's durables."""
         streams = {DEAD, *(address_of(t).stream for t in installed_types().values())}
-        return declared(streams, service.subscriptions, self.basics.replicas, [service.name])
+        needed = streams if self.needs_streams else ()
+        return declared(needed, service.subscriptions, self.basics.replicas, [service.name])

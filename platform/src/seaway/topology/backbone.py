@@ -29,6 +29,8 @@ class FoundStream:
     """The place of its last message."""
     created: datetime = BEGINNING
     """When it was made, by the broker's clock. One that was deleted and made again is another."""
+    messages: int = 0
+    """How many it keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,14 @@ class Durable:
 
     created: datetime = BEGINNING
     """When it was made, by the broker's clock."""
+    deliveries: int = 0
+    """How often it has delivered a message, each time counted. Only a real broker tells this …"""
+    redelivered: int = 0
+    """… and how many of the unsettled were delivered more than once …"""
+    pulls: int = 0
+    """… and how many fetches wait for a message …"""
+    seen_at: datetime = BEGINNING
+    """… and when all of this was so, by its own clock."""
 
 
 class Backbone(Protocol):
