@@ -8,7 +8,8 @@ from seaway.contract import address_of
 from seaway.database import Database, SqlInbox
 from seaway.dead_letters import DEAD
 from seaway.envelope import Envelope
-from seaway.inbox import MemoryInbox
+from seaway.errors import DependencyDown
+from seaway.inbox import MemoryInbox, Trials
 from seaway.testing import MemoryBroker
 from seaway.topology import apply, declared
 from user_creation.users import MIGRATIONS
@@ -47,7 +48,9 @@ async def test_what_has_made_trouble_is_tried_last():
     inbox = MemoryInbox()
     inbox.failures.update({(DURABLE, IDS[0]): 2, (DURABLE, IDS[2]): 1})
     _, consumer, deliveries = await redelivered(inbox, handle)
-    await consumer.in_turn(deliveries)
+    others, suspects = await consumer.told_apart(deliveries)
+    assert not suspects
+    await consumer.in_turn(others)
     assert tried == [[IDS[1]], [IDS[3]], [IDS[2]], [IDS[0]]]
 
 
@@ -80,10 +83,25 @@ async def test_failures_and_trials_that_were_never_ended_are_trouble(inboxes):
     await ours.begun(DURABLE, IDS[2], 2)
     await theirs.failed("another", [IDS[3]], 1)
     trouble = await ours.trouble(DURABLE, IDS)
-    assert {i: n for i, n in trouble.items() if n} == {IDS[0]: 2, IDS[1]: 1}
+    assert trouble == {IDS[0]: Trials(failures=2), IDS[1]: Trials(kills=1), IDS[2]: Trials()}
 
 
-async def test_without_a_database_there_is_no_order_and_no_error(tmp_path):
+async def test_to_ask_for_trouble_makes_none(inboxes):
+    """Whoever is on record as tried is blamed if the process dies, so asking is no trial."""
+    ours, theirs = inboxes
+    await theirs.begun(DURABLE, IDS[0], 2)
+    for _ in range(3):
+        assert await ours.trouble(DURABLE, IDS) == {IDS[0]: Trials(kills=1)}
+        assert await theirs.trouble(DURABLE, IDS) == {IDS[0]: Trials()}
+
+
+async def test_while_the_inbox_cannot_answer_all_that_comes_again_is_suspect(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path}/gone/a.db"
     async with Database(url, "user_creation", MIGRATIONS) as database:
-        assert await SqlInbox(database).trouble(DURABLE, IDS) == {}
+        inbox = SqlInbox(database)
+        with pytest.raises(DependencyDown):
+            await inbox.trouble(DURABLE, IDS)
+        _, consumer, deliveries = await redelivered(inbox, None)
+        others, suspects = await consumer.told_apart(deliveries)
+        assert others == []
+        assert [suspect.delivery for suspect in suspects] == list(deliveries)

@@ -100,8 +100,11 @@ class Worker:
         async with self.broker.pull(subscription.stream.name, subscription.durable) as pull:
             deliveries = await pull.fetch(subscription.up_to, wait)
         self.seen += [(delivery.sequence, delivery.attempt) for delivery in deliveries]
-        if deliveries:
-            await self.consumer.in_turn(deliveries)
+        others, suspects = await self.consumer.told_apart(deliveries)
+        if others:
+            await self.consumer.in_turn(others)
+        if suspects:
+            await self.consumer.alone(suspects)
         return len(deliveries)
 
     async def rounds(self, most=100):

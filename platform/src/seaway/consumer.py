@@ -5,7 +5,6 @@ is one of its steps, in order.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +14,7 @@ import structlog
 from google.protobuf.message import Message
 
 from seaway.breaker import Breaker
-from seaway.broker import Broker, Conflict, Delivery, Posting, Pull, Receipt
+from seaway.broker import Broker, Delivery, Pull
 from seaway.contract import installed_types
 from seaway.dead_letters import id_of, set_aside
 from seaway.envelope import Envelope, decode
@@ -23,27 +22,23 @@ from seaway.errors import (
     BrokerUnavailable,
     DependencyDown,
     DurableGone,
-    Raced,
     StreamFull,
     Unprocessable,
 )
 from seaway.failpoints import crash_here, crash_once_sent
 from seaway.fetching import FETCH_WAIT, close_when, filled, keep_alive, told
 from seaway.inbox import Handled, Inbox
-from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away
-from seaway.service import Caused, Subscription
-from seaway.telemetry import DEAD_LETTERS, PUBLISHED, labels_of, observe
+from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away, says_it_all
+from seaway.replies import Answer, counted, postings, row_of
+from seaway.room import Room
+from seaway.service import Subscription
+from seaway.suspects import MOST_KILLS, Suspect, split, told_apart
+from seaway.telemetry import DEAD_LETTERS, labels_of, observe
 
 log = structlog.get_logger("seaway.consumer")
 
 HANDLE_WITHIN = 30.0
 """Seconds after which a handler is cut off and its messages are tried again."""
-MOST_KILLS = 5
-"""A message that kills its process more often than this is a dead letter."""
-
-
-type Answer = tuple[Posting, ...] | Exception
-"""A message's replies; or, if it failed and others of its batch did not, its error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +52,8 @@ class Consumer:
     """Of the service, for its dead letters."""
     breaker: Breaker = field(default_factory=Breaker)
     handle_within: float = HANDLE_WITHIN
+    room: Room = field(default_factory=Room)
+    """The one of the process, shared by all its consumers."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Fetch and process until `stopping` is set; then finish what is in hand and return.
@@ -73,40 +70,84 @@ class Consumer:
         ):
             tasks.create_task(close_when(stopping, pull))
             while not await told(stopping, within=self.breaker.pause()):
+                await self.room.opened()
                 if len(in_hand) == at_once or (in_hand and self.breaker.is_open):
                     await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                room = 1 if self.breaker.is_open else (at_once - len(in_hand)) * up_to
-                deliveries = await self.fetch(pull, room, stopping)
+                most = 1 if self.breaker.is_open else (at_once - len(in_hand)) * up_to
+                deliveries = await self.fetch(pull, most, stopping)
                 if not deliveries:
                     self.breaker.idle()
-                for batch in batched(deliveries, up_to):
+                others, suspects = await self.told_apart(deliveries)
+                for batch in batched(others, up_to):
                     task = tasks.create_task(self.in_turn(batch))
                     in_hand.add(task)
                     task.add_done_callback(in_hand.discard)
+                if suspects:
+                    await self.alone(suspects)
+
+    async def told_apart(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[Sequence[Delivery], Sequence[Suspect]]:
+        """Return what may be tried beside others, and what may not; the worst comes last.
+
+        Nothing is asked about what comes for the first time: while all goes well it costs
+        nothing. If the inbox cannot answer, all that comes again is suspect.
+        """
+        first, again = split(deliveries, self.subscription.together_until)
+        if not again:
+            return first, ()
+        try:
+            async with keep_alive(deliveries, every=self.subscription.ack_wait / 3):
+                ids = [id_of(delivery) for delivery in again]
+                trouble = await self.inbox.trouble(self.subscription.durable, ids)
+        except DependencyDown:
+            return first, [Suspect(delivery) for delivery in again]
+        others, suspects = told_apart(again, trouble)
+        return [*first, *others], suspects
 
     async def in_turn(self, deliveries: Sequence[Delivery]) -> None:
-        """Process first deliveries as one batch, then repeated ones each alone, the worst last.
+        """Process first deliveries as one batch, then repeated ones each by itself, in order.
 
-        So a message that fails or kills its process takes others with it only once, or as often
-        as the subscription allows, and then holds up nobody but itself. If a dependency goes
-        away meanwhile, the rest goes back untried.
+        So a message that fails takes others with it only once, or as often as the subscription
+        allows, and then holds up nobody but itself. If a dependency goes away meanwhile, the
+        rest goes back untried.
         """
-        until = self.subscription.together_until
-        together = [delivery for delivery in deliveries if delivery.attempt <= until]
-        alone = [delivery for delivery in deliveries if delivery.attempt > until]
-        if len(alone) > 1:
-            ids = [id_of(delivery) for delivery in alone]
-            trouble = await self.inbox.trouble(self.subscription.durable, ids)
-            alone.sort(key=lambda delivery: trouble.get(id_of(delivery), 0))
-        waiting = [*together, *alone]
-        async with keep_alive(waiting, every=self.subscription.ack_wait / 3):
-            for batch in [together, *([delivery] for delivery in alone)]:
+        together, again = split(deliveries, self.subscription.together_until)
+        waiting = [*together, *again]
+        async with (
+            keep_alive(waiting, every=self.subscription.ack_wait / 3),
+            self.room.beside_others(),
+        ):
+            for batch in [together, *([delivery] for delivery in again)]:
                 del waiting[: len(batch)]
                 if batch is not together and self.breaker.is_open and len(deliveries) > 1:
                     await self.settle(batch[0], Retry(after=self.breaker.pause()))
                 elif batch:
                     await self.process(batch)
+
+    async def alone(self, suspects: Sequence[Suspect]) -> None:
+        """Try the least suspect with nothing else in hand; the others go back before.
+
+        So if it ends the process nobody else is to blame, and nobody waits for an ack wait. One
+        that has killed is tried after as long as one that has failed as often.
+        """
+        policy = self.subscription.policy
+        waits = [self.room.too_soon(policy.delay(suspect.kills - 1)) for suspect in suspects]
+        chosen = suspects[0].delivery
+        for suspect, wait in zip(suspects, waits, strict=True):
+            if wait or suspect.delivery is not chosen:
+                await self.settle(suspect.delivery, Retry(after=wait))
+        if waits[0]:
+            return
+        async with keep_alive([chosen], every=self.subscription.ack_wait / 3):
+            # Those that were fetched with it come in first.
+            await asyncio.sleep(0)
+            async with self.room.alone() as is_alone:
+                if is_alone:
+                    await self.process([chosen])
+            if not is_alone:
+                await self.settle(chosen, Retry(after=self.room.too_soon(0)))
 
     async def process(self, deliveries: Sequence[Delivery]) -> None:
         """Handle what was delivered and tell the broker what became of each."""
@@ -187,7 +228,7 @@ class Consumer:
             if isinstance(each, Exception):
                 outcomes += await self.decided(each, [delivery])
             else:
-                fine = [self.counted(posting, next(receipts)) for posting in each]
+                fine = [counted(posting, next(receipts), self.subscription) for posting in each]
                 outcomes.append(Ack() if all(fine) else DeadLetter("OUTCOME_CONFLICT"))
         return outcomes
 
@@ -210,20 +251,6 @@ class Consumer:
             self.breaker.down()
             error = away
         return [policy.decide(error, attempt) for attempt in attempts]
-
-    def counted(self, posting: Posting, answer: Receipt | Conflict) -> bool:
-        """Count an answer of the broker, and say whether our reply is the one that it keeps."""
-        match answer:
-            case Receipt(repeated=repeated):
-                outcome = "repeated" if repeated else "stored"
-            case Conflict(stored) if stored.headers.get("ce-id") == posting.headers["ce-id"]:
-                outcome = "repeated"
-            case Conflict(stored):
-                outcome = "conflict"
-                log.error("another outcome is stored", ours=posting.subject, theirs=stored.subject)
-        message = posting.headers["ce-type"].rpartition(".")[2]
-        PUBLISHED.labels(self.subscription.service, message, outcome).inc()
-        return outcome != "conflict"
 
     def decoded(self, delivery: Delivery) -> Envelope[Message]:
         """Read a delivery as the type that it says it is. Raises Unprocessable."""
@@ -266,34 +293,3 @@ class Consumer:
             log.error("cannot consume", error=str(error))
             await told(stopping, within=FETCH_WAIT)
             return []
-
-
-def row_of(message: Envelope[Message], delivery: Delivery) -> Handled:
-    """Return what the inbox keeps of a message, replies still missing."""
-    return Handled(message.id, delivery.sequence, hashlib.sha256(delivery.data).digest())
-
-
-def postings(
-    cause: Envelope[Message], replies: Caused, subscription: Subscription
-) -> tuple[Posting, ...]:
-    """Return what a handler returned for one message as the broker takes it.
-
-    Raises Unprocessable for what it would not take, before anything of it is kept.
-    """
-    match replies:
-        case None:
-            bodies: Sequence[Message] = ()
-        case Message():
-            bodies = (replies,)
-        case _:
-            bodies = replies
-    answers = tuple(cause.reply(body, subscription.durable).posting() for body in bodies)
-    if any(posting.size > posting.most_bytes for posting in answers):
-        raise Unprocessable("REPLY_TOO_LARGE")
-    return answers
-
-
-def says_it_all(error: Exception) -> bool:
-    """Whether no stack trace is needed to understand it."""
-    expected = (Unprocessable, BrokerUnavailable, Raced, TimeoutError)
-    return is_away(error) or isinstance(error, expected)

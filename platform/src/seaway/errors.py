@@ -32,6 +32,15 @@ class DependencyDown(SeawayError):
     """
 
 
+class NotNow(SeawayError):
+    """This attempt came to nothing; another may do. It counts as a failure of the message.
+
+    What was to be expected, such as a mailbox that is busy, needs no stack trace: raise this, or
+    a child of it, and its type and its sentence are all that is logged. So the sentence never
+    holds personal data.
+    """
+
+
 class BrokerUnavailable(SeawayError):
     """The broker did not answer. Whether it stored the message is unknown: try again.
 

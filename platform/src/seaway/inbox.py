@@ -52,7 +52,11 @@ class Trials:
     failures: int = 0
     """Attempts that raised an error that counts."""
     kills: int = 0
-    """Attempts from which the process that made them never came back."""
+    """Attempts from which the process that made them never came back.
+
+    At the first of them others may have been in hand, so it is a suspicion. From then on the
+    message is tried alone, and each one more is certain.
+    """
 
 
 class Inbox(Protocol):
@@ -65,14 +69,15 @@ class Inbox(Protocol):
     def transaction(self, durable: str) -> AbstractAsyncContextManager[Transaction]:
         """Begin; commit at the end of the context, roll back if it raises."""
 
-    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, int]:
-        """Return how much trouble messages have made so far, those that have made some.
+    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, Trials]:
+        """Return what came of earlier attempts, of those messages that are on record.
 
-        Only an order depends on it, so it raises nothing: who cannot say returns nothing.
+        A trial that another process began and never ended is among the kills. Raises
+        DependencyDown.
         """
 
     async def begun(self, durable: str, message_id: str, attempt: int) -> Trials:
-        """Take note that this process now tries a message alone; return what came before.
+        """Take note that this process now tries a message; return what came before.
 
         A trial that another process began and never ended counts as a kill.
         """
@@ -115,9 +120,9 @@ class MemoryInbox:
             raise Raced(f"another transaction has handled {min(raced)} meanwhile")
         self.rows.update(transaction.recorded)
 
-    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, int]:
+    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, Trials]:
         """Return how often each has failed."""
-        return {i: failures for i in message_ids if (failures := self.failures[durable, i])}
+        return {i: Trials(self.failures[durable, i]) for i in message_ids}
 
     async def begun(self, durable: str, message_id: str, attempt: int) -> Trials:
         """Return the failures so far. A process that dies takes this inbox with it: no kills."""
@@ -184,7 +189,7 @@ class NoInbox:
         """Begin; nothing will be known of it afterwards."""
         yield MemoryTransaction(durable, {})
 
-    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, int]:
+    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, Trials]:
         """Return nothing: no trial is on record."""
         return {}
 

@@ -4,7 +4,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seaway.errors import BrokerUnavailable, DependencyDown, Raced, StreamFull, Unprocessable
+from seaway.errors import (
+    BrokerUnavailable,
+    DependencyDown,
+    NotNow,
+    Raced,
+    StreamFull,
+    Unprocessable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,11 @@ class RetryPolicy:
             case _ if attempt >= self.failures:
                 return DeadLetter("FAILED_TOO_OFTEN")
             case _:
-                return Retry(after=self.jitter(self.delays[min(attempt, len(self.delays)) - 1]))
+                return Retry(after=self.jitter(self.delay(attempt)))
+
+    def delay(self, times: int) -> float:
+        """Return how many seconds to wait after so many failures; 0 if there was none."""
+        return self.delays[min(times, len(self.delays)) - 1] if times > 0 else 0.0
 
 
 def is_away(error: Exception) -> bool:
@@ -70,3 +81,9 @@ def is_away(error: Exception) -> bool:
 def counts(error: Exception) -> bool:
     """Whether it is an attempt of the message's own, and so brings it nearer to giving up."""
     return not (is_away(error) or isinstance(error, BrokerUnavailable | Raced))
+
+
+def says_it_all(error: Exception) -> bool:
+    """Whether its type and its text are enough, and a stack trace would only be noise."""
+    expected = (Unprocessable, NotNow, BrokerUnavailable, Raced, TimeoutError)
+    return is_away(error) or isinstance(error, expected)

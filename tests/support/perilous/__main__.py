@@ -1,6 +1,7 @@
 """User creation as it should not be: some names are its death, or keep it busy for ever.
 
 Everything else is the real service's. Its delays are short, so that a test can see their end.
+PERILOUS_FORM=each has it handle each message for itself, up to sixteen at once.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from user_creation.settings import UserCreationSettings
 from user_creation.users import MIGRATIONS, SqlUsers
 
 ACK_WAIT = float(os.environ.get("PERILOUS_ACK_WAIT", "5"))
+FORM = os.environ.get("PERILOUS_FORM", "batch")
+SLOW = 0.2
+"""Seconds that a slow one takes."""
 
 
 async def waits_for_ever():
@@ -32,7 +36,16 @@ async def aborts():
     os.abort()
 
 
-PERILS = {"wait": waits_for_ever, "compute": computes_for_ever, "abort": aborts}
+async def is_slow():
+    await asyncio.sleep(SLOW)
+
+
+PERILS = {
+    "wait": waits_for_ever,
+    "compute": computes_for_ever,
+    "abort": aborts,
+    "slow": is_slow,
+}
 
 
 def build(process):
@@ -42,7 +55,6 @@ def build(process):
     users = SqlUsers(database)
     service = Service("user-creation", SqlInbox(database))
 
-    @service.on_batch(CreateUserRequested, up_to=256)
     async def create_users(messages):
         for message in messages:
             if message.body.display_name in PERILS:
@@ -50,6 +62,14 @@ def build(process):
         created = await users.add([message.body for message in messages])
         return [answer(message.body, created) for message in messages]
 
+    async def create_user(message):
+        [outcome] = await create_users([message])
+        return outcome
+
+    if FORM == "each":
+        service.on(CreateUserRequested)(create_user)
+    else:
+        service.on_batch(CreateUserRequested, up_to=256)(create_users)
     [subscription] = service.subscriptions
     policy = RetryPolicy(delays=(0.2,))
     service.subscriptions = [replace(subscription, policy=policy, ack_wait=ACK_WAIT)]

@@ -11,6 +11,7 @@ from uuid import uuid4
 from alembic.operations import Operations
 from sqlalchemy import (
     BigInteger,
+    Case,
     Column,
     DateTime,
     Index,
@@ -27,11 +28,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
 from seaway.broker import Posting
 from seaway.database.database import Database
-from seaway.errors import DependencyDown, Raced
+from seaway.errors import Raced
 from seaway.inbox import Handled, Transaction, Trials
 
 PAGE = 1000
@@ -89,40 +89,42 @@ class SqlInbox:
         async with self.database.transaction():
             yield SqlTransaction(durable, self.database)
 
-    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, int]:
-        """Return failures, kills and trials that others left open, of those that have any.
+    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, Trials]:
+        """Return what came of earlier attempts, of those messages that are on record.
 
-        Only an order depends on it, so it raises nothing: without an answer it returns nothing.
+        A trial that another process began and never ended is among the kills. Raises
+        DependencyDown.
         """
         c = trials_table.c
-        left_open = and_(c.begun_by.is_not(None), c.begun_by != self.process)
-        made = c.failures + c.kills + case((left_open, 1), else_=0)
-        these = select(c.message_id, made).where(c.durable == durable)
-        try:
-            async with self.database.reading() as connection:
-                rows = await connection.execute(these.where(c.message_id.in_(message_ids)))
-                return dict(tuple(row) for row in rows)
-        except (DependencyDown, SQLAlchemyError):
-            return {}
+        these = select(c.message_id, c.failures, c.kills + self._left_open)
+        these = these.where(c.durable == durable, c.message_id.in_(message_ids))
+        async with self.database.reading() as connection:
+            rows = await connection.execute(these)
+        return {message_id: Trials(failures, kills) for message_id, failures, kills in rows}
 
     async def begun(self, durable: str, message_id: str, attempt: int) -> Trials:
-        """Take note that this process now tries a message alone; return what came before.
+        """Take note that this process now tries a message; return what came before.
 
         A trial that another process began and never ended counts as a kill; a message that is
         handled already is not tried, and cannot kill. Raises DependencyDown.
         """
         c, given = trials_table.c, {"durable": durable, "message_id": message_id}
-        left_open = and_(c.begun_by.is_not(None), c.begun_by != self.process)
         async with self.database.transaction():
             if await SqlTransaction(durable, self.database).find([message_id]):
                 return Trials()
             row = await self.database.upsert(
                 trials_table,
                 [{**given, "begun_by": self.process}],
-                {"kills": c.kills + case((left_open, 1), else_=0), "begun_by": self.process},
+                {"kills": c.kills + self._left_open, "begun_by": self.process},
                 returning=(c.failures, c.kills),
             )
         return Trials(*row[0])
+
+    @property
+    def _left_open(self) -> Case[int]:
+        """1 for a row whose trial another process has begun and not ended."""
+        begun_by = trials_table.c.begun_by
+        return case((and_(begun_by.is_not(None), begun_by != self.process), 1), else_=0)
 
     async def failed(
         self, durable: str, message_ids: Sequence[str], attempt: int

@@ -16,6 +16,7 @@ from seaway.fetching import told
 from seaway.jetstream import JetStream
 from seaway.process.process import Process
 from seaway.process.watchdog import MISSES, watchdog
+from seaway.room import Room
 from seaway.service import Service, Subscription
 from seaway.telemetry import BUILD, introduce
 from seaway.topology import Topology, drift
@@ -80,19 +81,24 @@ async def _work(
         for context in process.contexts:
             await open_ones.enter_async_context(context)
         started.opening = False
+        room = Room()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_compare(process, process.topology(service), stopping, started))
             for subscription in service.subscriptions:
-                tasks.create_task(_consumer(process, service, subscription).run(stopping))
+                consumer = _consumer(process, service, subscription, room)
+                tasks.create_task(consumer.run(stopping))
 
 
-def _consumer(process: Process, service: Service, subscription: Subscription) -> Consumer:
+def _consumer(
+    process: Process, service: Service, subscription: Subscription, room: Room
+) -> Consumer:
     consumer = Consumer(
         subscription,
         process.broker,
         service.inbox,
         version_of(service.name),
         handle_within=process.basics.handler_seconds,
+        room=room,
     )
     introduce(subscription, consumer.breaker)
     process.health.ready[f"{subscription.durable}'s dependencies"] = _is_closed(consumer.breaker)

@@ -135,7 +135,7 @@ class DeltaWarehouse:
             ROWS.inc(added)
             REPEATED.inc(len(batch.handled) - added)
 
-    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, int]:
+    async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, Trials]:
         """Return how often each has failed since this process began."""
         return await self._trials.trouble(durable, message_ids)
 

@@ -1,0 +1,59 @@
+"""What a message is answered with: as the inbox keeps it, and as the broker takes it."""
+
+import hashlib
+from collections.abc import Sequence
+
+import structlog
+from google.protobuf.message import Message
+
+from seaway.broker import Conflict, Delivery, Posting, Receipt
+from seaway.envelope import Envelope
+from seaway.errors import Unprocessable
+from seaway.inbox import Handled
+from seaway.service import Caused, Subscription
+from seaway.telemetry import PUBLISHED
+
+log = structlog.get_logger("seaway.consumer")
+
+type Answer = tuple[Posting, ...] | Exception
+"""A message's replies; or, if it failed and others of its batch did not, its error."""
+
+
+def row_of(message: Envelope[Message], delivery: Delivery) -> Handled:
+    """Return what the inbox keeps of a message, replies still missing."""
+    return Handled(message.id, delivery.sequence, hashlib.sha256(delivery.data).digest())
+
+
+def postings(
+    cause: Envelope[Message], replies: Caused, subscription: Subscription
+) -> tuple[Posting, ...]:
+    """Return what a handler returned for one message as the broker takes it.
+
+    Raises Unprocessable for what it would not take, before anything of it is kept.
+    """
+    match replies:
+        case None:
+            bodies: Sequence[Message] = ()
+        case Message():
+            bodies = (replies,)
+        case _:
+            bodies = replies
+    answers = tuple(cause.reply(body, subscription.durable).posting() for body in bodies)
+    if any(posting.size > posting.most_bytes for posting in answers):
+        raise Unprocessable("REPLY_TOO_LARGE")
+    return answers
+
+
+def counted(posting: Posting, answer: Receipt | Conflict, subscription: Subscription) -> bool:
+    """Count an answer of the broker, and say whether our reply is the one that it keeps."""
+    match answer:
+        case Receipt(repeated=repeated):
+            outcome = "repeated" if repeated else "stored"
+        case Conflict(stored) if stored.headers.get("ce-id") == posting.headers["ce-id"]:
+            outcome = "repeated"
+        case Conflict(stored):
+            outcome = "conflict"
+            log.error("another outcome is stored", ours=posting.subject, theirs=stored.subject)
+    message = posting.headers["ce-type"].rpartition(".")[2]
+    PUBLISHED.labels(subscription.service, message, outcome).inc()
+    return outcome != "conflict"
