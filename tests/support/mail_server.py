@@ -7,7 +7,6 @@ async with MailServer() as server:
     server.hang_up("RCPT")            # … or a cut connection: MAIL, RCPT, DATA (before the dot is
     server.hang_up("ANSWER")          #   answered, nothing kept), ANSWER (kept, and not said)
     server.seconds = 2.0              # it takes so long for each mail
-    server.before = stop_something    # called when a mail is here, and not yet kept (a coroutine)
 """
 
 import asyncio
@@ -37,7 +36,6 @@ class MailServer:
         self.port = 0
         self.logins = []
         self.seconds = 0.0
-        self.before = None
         self._answers = defaultdict(list)
         self._tls, self._certificate, self._password = tls, certificate, password
         self._utf8 = utf8
@@ -123,8 +121,6 @@ class MailServer:
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
         await asyncio.sleep(self.seconds)
-        if self.before is not None:
-            await self.before()
         if told := self._told(server, "DATA"):
             return told
         self.mails.append(envelope.original_content)
