@@ -87,7 +87,7 @@ class Development:
             self._ended = True
             self._changed.notify_all()
 
-    def says(self, words, times=1, within=30.0):
+    def says(self, words, times=1, within=60.0):
         """Wait for so many lines that hold these words; return the last of them."""
 
         def said():
@@ -116,7 +116,7 @@ class Development:
         """Every process that it has started, and those started by them, its watcher included."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def seaway(self, *arguments, within=30.0, **settings):
+    def seaway(self, *arguments, within=90.0, **settings):
         """Run another command of seaway in the same folder."""
         return subprocess.run(
             [SEAWAY, *arguments],
