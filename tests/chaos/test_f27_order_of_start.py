@@ -1,15 +1,19 @@
 """F27: services start before the broker, before its streams, and beside streams that drifted."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
+from cluster import brokers
+from development import environment
 from processes import Program, free_ports, supervised
 from seaway.jetstream import JetStream
 from seaway.testing.nats_server import NatsServer
 from waiting import until
 
 TARGET = 10.0
+ROOT = Path(__file__).parents[2]
 
 
 def programs_for(folder, store, ports):
@@ -77,3 +81,46 @@ async def drifted(server, programs):
     for program in programs:
         await program.ready()
     return hits
+
+
+async def waits(process):
+    """Wait until a program says that it waits; return what it said before it ended, and how."""
+    said = b""
+    while b"waiting for the broker" not in said:
+        line = await process.stderr.readline()
+        assert line, f"it ended without waiting: {said.decode()}"
+        said += line
+    return said.decode()
+
+
+async def test_who_needs_streams_waits_for_a_cluster_that_is_only_just_being_started(
+    tmp_path, goal
+):
+    """One broker of three is there, takes connections, and cannot answer without another one."""
+    seaway = str(Path(sys.executable).with_name("seaway"))
+    commands = [[sys.executable, "-m", "user_creation", "prepare"], [seaway, "topology", "apply"]]
+    async with brokers() as cluster:
+        first, *others = cluster.servers.values()
+        await first.start()
+        told = {"SEAWAY_NATS_URL": first.url, "SEAWAY_REPLICAS": "3"}
+        told |= {"SEAWAY_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/store.db"}
+        started = [
+            await asyncio.create_subprocess_exec(
+                *command,
+                cwd=ROOT,
+                env={**environment(), **told},
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            for command in commands
+        ]
+        said = await asyncio.gather(*map(waits, started))
+        for server in others:
+            await server.start()
+        codes = [(await process.communicate(), process.returncode)[1] for process in started]
+        async with JetStream(first.url, "test") as broker:
+            await broker.connected()
+            replicas = (await broker.streams())["USERS"].config["num_replicas"]
+    assert codes == [0, 0], said
+    assert replicas == 3
+    goal("F27 waited for a cluster's leader", 2, "2 of 2", hits=len(said), least=2)

@@ -1,11 +1,11 @@
 """How a command reaches the broker: at once or not at all, and without a word on success."""
 
-import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from seaway.errors import BrokerUnavailable
 from seaway.jetstream import JetStream
+from seaway.jetstream.starting import connected
 from seaway.settings import Settings
 from seaway.telemetry import configure_logging
 
@@ -15,12 +15,18 @@ PATIENCE = 5.0
 @asynccontextmanager
 async def reached() -> AsyncIterator[JetStream]:
     """Yield the broker that the settings name. Raises BrokerUnavailable after five seconds."""
+    async with named() as broker:
+        await connected(broker, PATIENCE)
+        yield broker
+
+
+def named() -> JetStream:
+    """Return the broker that the settings name. Entering its context waits for nothing."""
     settings = Settings.from_environment()
     configure_logging("seaway", "error", "console")
-    async with JetStream(settings.nats_url, "seaway", settings.nats_credentials_file) as broker:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await broker.connected()
-        except TimeoutError:
-            raise BrokerUnavailable(f"no answer from {broker.connection.where}") from None
-        yield broker
+    return JetStream(settings.nats_url, "seaway", settings.nats_credentials_file)
+
+
+def say(sentence: str) -> None:
+    """Tell a person who waits why, beside what the command itself prints."""
+    print(sentence, file=sys.stderr, flush=True)

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from seaway.commands.reach import reached
+from seaway.commands.reach import named, reached, say
 from seaway.contract import address_of, installed_types
 from seaway.dead_letters import DEAD
 from seaway.errors import SettingsError, TopologyError
+from seaway.jetstream.starting import answered
 from seaway.manifest import NAME, Manifest, Program, find_root, read_manifest
 from seaway.settings import Settings
 from seaway.topology import (
@@ -52,7 +53,10 @@ def carry_out(
         bool, typer.Option("--allow-unsafe", help="Do what may lose messages, too.")
     ] = False,
 ) -> None:
-    """Make the broker have what is declared. Safe to repeat; refuses, by name, what is unsafe."""
+    """Make the broker have what is declared. Safe to repeat; refuses, by name, what is unsafe.
+
+    Waits for a minute for a broker that is only just being started.
+    """
     asyncio.run(_apply(services or [], allow_unsafe=allow_unsafe))
 
 
@@ -79,9 +83,12 @@ async def _plan(services: Sequence[str]) -> None:
 
 async def _apply(services: Sequence[str], *, allow_unsafe: bool) -> None:
     wanted = await declared_by(services)
-    async with reached() as broker:
-        for change in await apply(broker, wanted, allow_unsafe=allow_unsafe):
-            print(change.sentence)
+    async with named() as broker:
+        changes = await answered(
+            broker, lambda: apply(broker, wanted, allow_unsafe=allow_unsafe), say
+        )
+    for change in changes:
+        print(change.sentence)
 
 
 async def _check(services: Sequence[str]) -> list[str]:

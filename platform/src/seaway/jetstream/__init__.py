@@ -28,6 +28,8 @@ ALREADY_STORED = 10077
 WRONG_LAST_SEQUENCE = 10071
 ONE_BY_ONE = {ALREADY_STORED, WRONG_LAST_SEQUENCE, 10164, 10201}
 """Answers to an atomic batch that blame one member of it, without saying which."""
+NOT_YET = {10004, 10005, 10007, 10008, 10009, 10040, 10202}
+"""What a cluster says of its streams while it forms, or elects who leads."""
 TOO_LARGE = 10054
 FULL = {ALREADY_STORED, 10023, 10047, 10053, 10122}
 """… maximum messages or bytes exceeded, and the broker's own storage at its end."""
@@ -164,24 +166,27 @@ class JetStream:
         }
 
     async def put_stream(self, config: Config) -> None:
-        """Create a stream, or give it this configuration. Raises TopologyError."""
+        """Create a stream, or give it this configuration.
+
+        Raises TopologyError, and BrokerUnavailable also of a cluster that is not ready for it.
+        """
         name = config["name"]
         known = name in await self.streams()
         await self._call(f"STREAM.{'UPDATE' if known else 'CREATE'}.{name}", config)
 
     async def put_durable(self, stream: str, config: Config) -> None:
-        """Create a durable, or give it this configuration. Raises TopologyError."""
+        """Create a durable, or give it this configuration. Raises as `put_stream` does."""
         subject = f"CONSUMER.CREATE.{stream}.{config['durable_name']}"
         await self._call(subject, {"stream_name": stream, "config": config, "action": ""})
 
     async def rewind_durable(self, stream: str, name: str, sequence: int) -> None:
-        """Have a durable go on from this place in the stream. Raises TopologyError."""
+        """Have a durable go on from this place in the stream. Raises as `put_stream` does."""
         if name not in await self.durables(stream):  # the broker would not answer at all
             raise TopologyError(f"stream {stream} has no durable {name}")
         await self._call(f"CONSUMER.RESET.{stream}.{name}", {"seq": sequence})
 
     async def delete_durable(self, stream: str, name: str) -> None:
-        """Delete a durable, and with it how far it had come. Raises TopologyError."""
+        """Delete a durable, and with it how far it had come. Raises as `put_stream` does."""
         await self._call(f"CONSUMER.DELETE.{stream}.{name}", None)
 
     async def _publish_batch(self, postings: Sequence[Posting]) -> list[Receipt | Conflict] | None:
@@ -251,7 +256,9 @@ class JetStream:
     async def _call(self, subject: str, question: Mapping[str, Any] | None) -> None:
         answer = await self.connection.ask(subject, question)
         if "error" in answer:
-            raise TopologyError(f"{subject}: {answer['error']['description']}")
+            why = f"{subject}: {answer['error']['description']}"
+            not_yet = answer["error"].get("err_code") in NOT_YET
+            raise BrokerUnavailable(why) if not_yet else TopologyError(why)
 
 
 def _found(stream: Mapping[str, Any]) -> FoundStream:

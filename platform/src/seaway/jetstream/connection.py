@@ -10,12 +10,12 @@ import json
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -31,6 +31,13 @@ SILENT_AFTER = 30.0
 CLOSE_WITHIN = 3.0
 FLUSH_WITHIN = 2
 CONNECT_WITHIN = 2.0
+IN_VAIN = 10.0
+"""Seconds without an answer to anything, after which another broker of a cluster is tried."""
+FIRST_WAIT, LONGEST_WAIT = 0.25, 2.0
+"""Seconds before a broker is tried anew, at most: twice as long each time. How long of it the
+dice say, or all services would come back to a broker that was restarted at the same instant."""
+CANNOT = re.compile(rb'"err_code":1000[89]\b')
+"""How a broker answers that has lost the others of its cluster."""
 LOST = (NatsError, OSError, AttributeError, TypeError)
 """What the client raises when it cannot send. On a socket that was closed a moment ago asyncio
 raises the last two (tried), which the client catches in its own tasks only."""
@@ -59,6 +66,12 @@ class Connection:
         self._heard_at = time.monotonic()
         self._leaving = False
         self._last_error = ""
+        self._tries = 0
+        """To connect anew, since it was last connected."""
+        self._at = ""
+        """The broker that was tried last: its host and port."""
+        self._in_vain_since: float | None = None
+        """When the first request was made of those since which none was answered."""
         self._tasks: list[asyncio.Task[None]] = []
         self._when_back: list[Callable[[], None]] = []
         self._waiting: set[asyncio.Timeout] = set()
@@ -115,24 +128,44 @@ class Connection:
         Raises BrokerUnavailable if none comes in `wait` seconds, and as soon as the connection
         is lost on which it would have come.
         """
-        patience = asyncio.timeout(wait)
+        if not self._at:
+            raise BrokerUnavailable(f"not connected yet: {self.where}")
+        patience, began, vain = asyncio.timeout(wait), time.monotonic(), True
         self._waiting.add(patience)
         try:
             async with patience:
-                return await self._client.request(
+                answer = await self._client.request(
                     subject, data, timeout=wait, headers=dict(headers) if headers else None
                 )
+            vain = CANNOT.search(answer.data) is not None
+            return answer
         except NoRespondersError as error:
             raise BrokerUnavailable(f"nobody answers on {subject}") from error
         except (*LOST, TimeoutError) as error:
             raise BrokerUnavailable(f"no answer on {subject}: {error!r}") from error
         finally:
             self._waiting.discard(patience)
+            await self.asked(began, in_vain=vain)
 
     async def ask(self, subject: str, question: Mapping[str, Any] | None = None) -> Any:
         """Call JetStream's API and return its answer, errors included, as JSON."""
         data = json.dumps(question).encode() if question is not None else b""
         return json.loads((await self.request(f"$JS.API.{subject}", data)).data)
+
+    async def asked(self, began: float, *, in_vain: bool) -> None:
+        """Note whether a request was answered, and leave a broker of a cluster that answers none.
+
+        Its clients' connections are well, if it is the others of the cluster whom it has lost.
+        """
+        if not in_vain:
+            self._in_vain_since = None
+            return
+        self._in_vain_since = min(began, self._in_vain_since or began)
+        since = time.monotonic() - self._in_vain_since
+        if since > IN_VAIN and self._client.is_connected and len(self._client.servers) > 1:
+            self._in_vain_since = None
+            log.warning("this broker answers nothing, trying another one", at=self._at)
+            await self._client.force_reconnect()
 
     async def heard_so_far(self) -> None:
         """Return when the broker has read what was sent, or is away: then it is sent again."""
@@ -156,7 +189,8 @@ class Connection:
             inbox_prefix=f"_INBOX_{self.name}",
             connect_timeout=CONNECT_WITHIN,  # type: ignore[arg-type]  # seconds; a float will do
             max_reconnect_attempts=-1,
-            reconnect_time_wait=random.uniform(0.2, 2.0),  # type: ignore[arg-type]
+            reconnect_time_wait=random.uniform(0.2, 1.0),  # type: ignore[arg-type]
+            reconnect_to_server_handler=self._next_try,
             ping_interval=10,
             max_outstanding_pings=2,
             pending_size=-1,
@@ -166,8 +200,19 @@ class Connection:
             closed_cb=self._on_closed,
         )
         self._heard_at = time.monotonic()
+        self._at = self._client.connected_url.netloc if self._client.connected_url else ""
         self.up.set()
         log.info("connected to the broker", url=self.where)
+
+    def _next_try(
+        self, brokers: Sequence[Server], _: Mapping[str, Any]
+    ) -> tuple[Server | None, float]:
+        """Say which broker is tried next, and after how many seconds: the others, each in turn."""
+        others = [broker for broker in brokers if broker.uri.netloc != self._at] or brokers
+        chosen = others[self._tries % len(others)]
+        rounds, self._tries = self._tries // len(brokers), self._tries + 1
+        self._at = chosen.uri.netloc
+        return chosen, random.uniform(0, min(FIRST_WAIT * 2**rounds, LONGEST_WAIT))
 
     async def _watch(self) -> None:
         while True:
@@ -200,6 +245,7 @@ class Connection:
     async def _on_reconnected(self) -> None:
         self._heard_at = time.monotonic()
         self._last_error = ""
+        self._tries, self._in_vain_since = 0, None
         self.up.set()
         self._tell_back()
         log.info("the broker is back")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -161,13 +162,17 @@ class JetStreamPull:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.durable}"
         data = json.dumps({"batch": missing, **question}).encode()
         await self.connection.send(subject, data, reply=reply)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait + GRACE):
-                while len(self._collected) < up_to:
-                    message = await self._came.get()
-                    if message is None or self._ends(message, reply):
-                        break
-                    self._keep(message)
+        began, had, ended = time.monotonic(), len(self._collected), False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait + GRACE):
+                    while len(self._collected) < up_to and not ended:
+                        message = await self._came.get()
+                        ended = message is None or self._ends(message, reply)
+                        self._keep(message)
+        finally:
+            in_vain = not ended and len(self._collected) == had
+            await self.connection.asked(began, in_vain=in_vain)
 
     def _ends(self, message: Msg, reply: str) -> bool:
         """Whether this is the answer "no more" to the question on `reply`. Raises DurableGone."""
@@ -182,13 +187,12 @@ class JetStreamPull:
     def _collect(self, most: int) -> None:
         """Collect what came meanwhile, without waiting."""
         while most > 0 and not self._came.empty():
-            message = self._came.get_nowait()
-            if message is not None:
-                self._keep(message)
-                most -= 1
+            had = len(self._collected)
+            self._keep(self._came.get_nowait())
+            most -= len(self._collected) - had
 
-    def _keep(self, message: Msg) -> None:
-        if not _status(message):
+    def _keep(self, message: Msg | None) -> None:
+        if message is not None and not _status(message):
             self._collected.append(JetStreamDelivery.of(self.connection, message))
 
 

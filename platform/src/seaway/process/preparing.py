@@ -1,13 +1,13 @@
 """What a service's main does instead of running it: prepare, and answer about its topology."""
 
 import argparse
-import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from seaway.errors import BrokerUnavailable
 from seaway.jetstream import JetStream
+from seaway.jetstream.starting import answered, connected
 from seaway.process.process import Process
 from seaway.service import Service
 from seaway.topology import DurableSpec, Topology, apply, drift, plan, survey
@@ -15,11 +15,15 @@ from seaway.topology import DurableSpec, Topology, apply, drift, plan, survey
 DIFFERENT = 1
 """The exit code of `topology check` with differences."""
 ANSWER_WITHIN = 10.0
-"""Seconds that we wait for the broker."""
+"""Seconds that we wait for a broker that is asked and not changed."""
 
 
 async def prepare(process: Process, service: Service, _: argparse.Namespace) -> int:
-    """Do what has to be done before the service can run. Doing it again does nothing."""
+    """Do what has to be done before the service can run. Doing it again does nothing.
+
+    Waits for a minute for a broker that is only just being started, then raises
+    BrokerUnavailable.
+    """
     for preparation in process.preparations:
         await preparation()
     # It deletes nothing: in a rolling upgrade the durable that we do not know is the next one's.
@@ -41,9 +45,15 @@ async def apply_topology(process: Process, service: Service, options: argparse.N
 
 
 async def _make(process: Process, topology: Topology, *, allow_unsafe: bool = False) -> int:
-    async with _reached(process.broker) as broker:
-        for change in await apply(broker, topology, allow_unsafe=allow_unsafe):
-            print(change.sentence)
+    def tell(sentence: str) -> None:
+        print(f"{process.name}: {sentence}", file=sys.stderr, flush=True)
+
+    async with process.broker as broker:
+        changes = await answered(
+            broker, lambda: apply(broker, topology, allow_unsafe=allow_unsafe), tell
+        )
+    for change in changes:
+        print(change.sentence)
     return 0
 
 
@@ -66,12 +76,7 @@ async def show_topology(_: Process, service: Service, __: argparse.Namespace) ->
 @asynccontextmanager
 async def _reached(broker: JetStream) -> AsyncIterator[JetStream]:
     async with broker:
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await broker.connected()
-        except TimeoutError:
-            where = f"the broker did not answer within {ANSWER_WITHIN:.0f} s"
-            raise BrokerUnavailable(f"{where}: {broker.connection.where}") from None
+        await connected(broker, ANSWER_WITHIN)
         yield broker
 
 

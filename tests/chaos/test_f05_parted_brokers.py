@@ -1,0 +1,70 @@
+"""F5: of three brokers one hears nothing of the others, and they nothing of it.
+
+Alone it can store nothing, whatever it led before. Whoever is connected to it finds another one.
+"""
+
+import asyncio
+
+import pytest
+from backlogs import put
+from cluster import nats_cluster
+from runner import Run
+from seaway.errors import BrokerUnavailable
+from seaway.jetstream import JetStream
+from sign_ups import SignUp, a_request, clients, sign_up
+
+TARGET = 30.0
+PATIENT = 120.0
+REFUSALS = 3
+
+
+async def refuses(server):
+    """Ask a broker that is alone to store requests; fail if it says that it has."""
+    async with JetStream(server.url, "test") as broker:
+        await broker.connected()
+        for _ in range(REFUSALS):
+            with pytest.raises(BrokerUnavailable):
+                await put(broker, [a_request()])
+    return REFUSALS
+
+
+async def served_by_each(run):
+    """Sign up at each gateway, and at no other: wherever it was connected, it has moved on."""
+    async with clients(run.system.grpc_ports, len(run.system.grpc_ports)) as stubs:
+        some = [SignUp(a_request()) for _ in stubs]
+        run.history += some
+        tries = [sign_up([stub], one, PATIENT) for stub, one in zip(stubs, some, strict=True)]
+        await asyncio.gather(*tries)
+
+
+async def test_a_broker_without_the_others_stores_nothing_and_its_clients_move_on(
+    tmp_path, store, goal, size, capsys
+):
+    partings, gaps, healed, refused = size(smoke=1, full=6), [], [], 0
+    async with (
+        nats_cluster() as cluster,
+        Run(tmp_path, store, server=cluster, gateways=3, workers=2, SEAWAY_REPLICAS="3") as run,
+    ):
+        async with run.load(per_second=30) as load:
+            for number in range(partings):
+                alone = await cluster.leader("USERS")
+                await load.caught()
+                at = run.fault(f"{alone} cut off from the others")
+                cluster.part(alone, at_once=number % 2 == 1)
+                refused += await refuses(cluster.servers[alone])
+                gaps.append(await load.gap(at, PATIENT))
+                await served_by_each(run)
+                cluster.heal()
+                healed.append(await load.gap(run.fault("healed"), PATIENT))
+                run.hits += 1
+        accepted = await run.check()
+        said = [program.text() for program in run.system.programs]
+        moved = sum(text.count("this broker answers nothing") for text in said)
+    with capsys.disabled():
+        print(f"\n  {run.summary()}, {moved} moved on, {cluster.trouble} segments kept back")
+        print(f"  newcomers served after {gaps} s, after it healed {healed} s")
+    assert accepted == len(run.history)
+    assert moved >= partings, "nobody was at the broker that was cut off"
+    goal("F5 stored by a broker without the others", 0, "0", hits=refused, least=3 * partings)
+    goal("F5 gap while a broker is cut off", max(gaps), f"< {TARGET:g} s", hits=moved, least=1)
+    goal("F5 gap after it healed", max(healed), "< 5 s", hits=cluster.trouble, least=partings)

@@ -1,0 +1,139 @@
+"""The connection, where there are several brokers, or one that is only just being started."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from brokers import STREAM, a_posting
+from seaway.errors import BrokerUnavailable, DurableGone
+from seaway.jetstream import JetStream, connection, starting
+from seaway.jetstream.starting import answered
+from seaway.testing import nats_server
+from seaway.topology import stream_config
+from waiting import until
+
+WITHIN = 50.0
+
+
+@asynccontextmanager
+async def connected_to(*servers):
+    """One connection to whichever of these it chooses."""
+    async with JetStream(",".join(server.url for server in servers), "test") as broker:
+        await broker.connected()
+        yield broker
+
+
+@asynccontextmanager
+async def two_with_streams():
+    """Two brokers that know nothing of each other, each with a stream."""
+    async with nats_server() as one, nats_server() as other:
+        for server in (one, other):
+            async with connected_to(server) as broker:
+                await broker.put_stream(stream_config(STREAM))
+        yield one, other
+
+
+async def store(broker, key):
+    """Publish, as often as it takes."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            try:
+                return await broker.publish([a_posting(key)])
+            except BrokerUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def has(server, key):
+    """Whether this broker has it."""
+    async with connected_to(server) as broker:
+        return await broker.read("TEST", f"test.v1.done.{key}") is not None
+
+
+async def in_use(servers, broker):
+    """Which of two brokers the connection is to, and which is the other."""
+    await store(broker, "before")
+    one, other = servers
+    return (one, other) if await has(one, "before") else (other, one)
+
+
+async def test_when_one_broker_is_killed_another_is_tried():
+    async with two_with_streams() as servers, connected_to(*servers) as broker:
+        first, other = await in_use(servers, broker)
+        await first.kill()
+        await store(broker, "after")
+        assert await has(other, "after")
+
+
+async def test_a_broker_that_keeps_its_connections_and_answers_nothing_is_left_for_another(
+    monkeypatch,
+):
+    monkeypatch.setattr(connection, "IN_VAIN", 0.5)
+    monkeypatch.setattr("seaway.jetstream.PUBLISH_WITHIN", 0.4)
+    async with two_with_streams() as servers, connected_to(*servers) as broker:
+        first, other = await in_use(servers, broker)
+        first.pause()
+        await store(broker, "after")
+        assert await has(other, "after")
+
+
+async def test_a_pull_that_is_not_answered_leaves_the_broker_too(monkeypatch):
+    monkeypatch.setattr(connection, "IN_VAIN", 0.5)
+    async with two_with_streams() as servers, connected_to(*servers) as broker:
+        first, other = await in_use(servers, broker)
+        first.pause()
+        async with broker.pull("TEST", "nobody") as pull:
+            with suppress(DurableGone):  # the other one answers
+                await until(lambda: _is_left(pull, broker), WITHIN)
+        await store(broker, "after")
+        assert await has(other, "after")
+
+
+async def _is_left(pull, broker):
+    await pull.fetch(1, 0.2)
+    return not broker.connection.up.is_set()
+
+
+async def test_the_only_broker_is_not_left(monkeypatch):
+    monkeypatch.setattr(connection, "IN_VAIN", 0.1)
+    async with nats_server() as server, connected_to(server) as broker:
+        server.pause()
+        for _ in range(3):
+            with pytest.raises(BrokerUnavailable, match="TimeoutError"):
+                await broker.connection.request("$JS.API.INFO", wait=0.2)
+        assert broker.connection.up.is_set()
+        server.resume()
+        await broker.streams()
+
+
+async def test_who_asks_before_there_is_a_connection_is_told_so():
+    async with nats_server() as server, JetStream(server.url, "test") as broker:
+        with pytest.raises(BrokerUnavailable, match="not connected yet"):
+            await broker.streams()
+        await broker.connected()
+        assert await broker.streams() == {}
+
+
+async def test_what_needs_a_broker_waits_until_it_is_started_and_says_so():
+    said = []
+    async with nats_server() as server:
+        await server.kill()
+        async with JetStream(server.url, "test") as broker, asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(answered(broker, broker.streams, said.append))
+            await until(lambda: said, WITHIN)
+            assert not asked.done()
+            await server.start()
+    assert asked.result() == {}
+    assert said == [f"waiting for the broker: no answer from {server.url}"]
+
+
+async def test_a_reason_to_wait_is_told_once_and_in_the_end_it_is_the_error(monkeypatch):
+    monkeypatch.setattr(starting, "AGAIN_AFTER", 0.05)
+    said, reasons = [], iter(["no leader", "no leader", "no peers", "no leader"])
+
+    async def ask():
+        raise BrokerUnavailable(next(reasons, "nobody there"))
+
+    async with nats_server() as server, connected_to(server) as broker:
+        with pytest.raises(BrokerUnavailable, match="nobody there; gave up after 2 s"):
+            await answered(broker, ask, said.append, within=2.0)
+    assert said[:2] == ["waiting for the broker: no leader", "waiting for the broker: no peers"]
