@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyarrow.fs import FileSystem, LocalFileSystem, S3FileSystem
+
 from data_warehouse.settings import WarehouseSettings
 
-PATIENT = {"connect_timeout": "2s", "timeout": "10s"}
+CONNECT_WITHIN = 2
+ANSWER_WITHIN = 10
+PATIENT = {"connect_timeout": f"{CONNECT_WITHIN}s", "timeout": f"{ANSWER_WITHIN}s"}
 """How long one request may take; how often it is tried again is in delta-rs's own hands."""
 
 
@@ -41,3 +45,19 @@ class Place:
     def beside(self, suffix: str) -> "Place":
         """Return the place of another table, next to this one."""
         return Place(f"{self.url.rstrip('/')}.{suffix}", self.options)
+
+    def objects(self) -> tuple[FileSystem, str]:
+        """Return where single objects can be kept here, and the path at which. Does no I/O."""
+        if self.is_local:
+            return LocalFileSystem(), self.url
+        scheme, _, endpoint = self.options.get("AWS_ENDPOINT_URL", "").rpartition("://")
+        store = S3FileSystem(
+            access_key=self.options.get("AWS_ACCESS_KEY_ID"),
+            secret_key=self.options.get("AWS_SECRET_ACCESS_KEY"),
+            region=self.options.get("AWS_REGION"),
+            scheme=scheme or "https",
+            endpoint_override=endpoint or None,
+            connect_timeout=CONNECT_WITHIN,
+            request_timeout=ANSWER_WITHIN,
+        )
+        return store, self.url.partition("://")[2].rstrip("/")

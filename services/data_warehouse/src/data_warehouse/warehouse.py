@@ -31,6 +31,7 @@ from data_warehouse.entries import Entry, event
 from data_warehouse.metrics import COMMIT_SECONDS, REPEATED, ROWS
 from data_warehouse.place import Place
 from data_warehouse.table import Origin, StreamTable
+from data_warehouse.trials import TrialRecord
 
 log = structlog.get_logger("data_warehouse")
 
@@ -73,8 +74,9 @@ _open: ContextVar[Batch] = ContextVar("_open")
 class DeltaWarehouse:
     """A Warehouse and an Inbox. A store that is away raises DependencyDown, everywhere.
 
-    Failures are counted for as long as the process lives: a message that fails is one that
-    cannot be read, and that needs no counting.
+    What came of a message that was tried alone is kept beside the table. Failures in company are
+    counted for as long as the process lives: what fails then is the table, and hardly ever one
+    message.
     """
 
     def __init__(self, place: Place, schema: pa.Schema, stream: str, streams: Streams) -> None:
@@ -82,7 +84,8 @@ class DeltaWarehouse:
         self._stream = stream
         self._streams = streams
         self._created: datetime | None = None
-        self._trials = MemoryInbox()
+        self._trials = TrialRecord(place.beside("trials"))
+        self._in_company = MemoryInbox()
         self._is_open = False
         # One thread: whatever was cut off has ended before the next thing begins.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="delta")
@@ -134,27 +137,39 @@ class DeltaWarehouse:
                 added = await self._run(partial(self._table.append, batch.entries, origin))
             ROWS.inc(added)
             REPEATED.inc(len(batch.handled) - added)
+            await self._settled(durable, batch.handled)
 
     async def trouble(self, durable: str, message_ids: Sequence[str]) -> Mapping[str, Trials]:
-        """Return how often each has failed since this process began."""
-        return await self._trials.trouble(durable, message_ids)
+        """Return what came of earlier attempts, of those messages that were tried alone."""
+        return await self._run(partial(self._trials.known, durable, message_ids))
 
     async def begun(self, durable: str, message_id: str, attempt: int) -> Trials:
-        """Return the failures since this process began."""
-        return await self._trials.begun(durable, message_id, attempt)
+        """Take note that this process now tries a message alone; return what came before."""
+        alone = await self._run(partial(self._trials.begun, durable, message_id))
+        before = await self._in_company.begun(durable, message_id, attempt)
+        return Trials(alone.failures + before.failures, alone.kills)
 
     async def failed(
         self, durable: str, message_ids: Sequence[str], attempt: int
     ) -> Sequence[int]:
         """Take note that these failed together; return how often each has failed now."""
-        return await self._trials.failed(durable, message_ids, attempt)
+        match message_ids:
+            case [message_id]:
+                alone = await self._run(partial(self._trials.failed, durable, message_id))
+                before = await self._in_company.begun(durable, message_id, attempt)
+                return [alone + before.failures]
+        return await self._in_company.failed(durable, message_ids, attempt)
 
     async def released(self, durable: str, message_ids: Sequence[str]) -> None:
-        """Do nothing: no trial is on record."""
+        """Take note that trials ended without a failure of the message's own."""
+        match message_ids:
+            case [message_id]:
+                await self._run(partial(self._trials.released, durable, message_id))
 
     async def forget(self, durable: str, message_id: str) -> None:
         """Forget the trials of a message, so that a redrive begins anew."""
-        await self._trials.forget(durable, message_id)
+        await self._run(partial(self._trials.forget, durable, message_id))
+        await self._in_company.forget(durable, message_id)
 
     @property
     def is_kept(self) -> bool:
@@ -168,6 +183,12 @@ class DeltaWarehouse:
         where = (place >= first) & (place <= last) & (pc.field("stored_at") >= pa.scalar(created))
         async for row in self._read(where, ["event_id", "sequence", "sha256"]):
             yield Handled(row["event_id"], row["sequence"], bytes.fromhex(row["sha256"]))
+
+    async def _settled(self, durable: str, handled: Sequence[Handled]) -> None:
+        """Have nothing on record of a message that was tried alone, and now has its row."""
+        match handled:
+            case [only]:
+                await self._run(partial(self._trials.handled, durable, only.message_id))
 
     async def _born(self) -> datetime:
         if self._created is None:
