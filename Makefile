@@ -12,6 +12,8 @@ PYTHON := $(BIN)/python
 MEMBERS := proto platform services/gateway services/user_creation services/welcome_email services/data_warehouse services/crm
 # The names under which the members are built; the lock leaves them out.
 PACKAGES := acme-contracts seaway gateway user-creation welcome-email data-warehouse crm
+# Each of these is an image; `platform` alone is the monitor's.
+DEPLOYED := platform $(filter services/%,$(MEMBERS))
 READY := .venv/.ready
 
 help: ## show what you can do here
@@ -48,10 +50,15 @@ fmt: $(READY) ## format, and mend what can be mended
 bench: $(READY) ## speed, side by side with what people would write instead
 	$(PYTHON) tests/bench $(ARGS)
 
-lock: $(UV) ## renew requirements.lock: versions and hashes, no addresses
-	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --python-version 3.12 \
-	  $(PACKAGES:%=--no-emit-package %) pyproject.toml $(MEMBERS:%=%/pyproject.toml) \
-	  --all-extras --group dev --group bench --upgrade -o requirements.lock
+# Versions and hashes, no addresses. What is in an image is a part of what is tested here.
+COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate \
+  --python-version 3.12 $(PACKAGES:%=--no-emit-package %)
+
+lock: $(UV) ## renew requirements.lock and, from it, each image's own (ARGS=--upgrade: newer versions)
+	$(COMPILE) pyproject.toml $(MEMBERS:%=%/pyproject.toml) --all-extras --group dev --group bench $(ARGS) -o requirements.lock
+	@set -e; for member in $(DEPLOYED); do \
+	  $(COMPILE) -c requirements.lock $$member/pyproject.toml -o $$member/requirements.lock; done
+	$(COMPILE) -c requirements.lock --group build -o deploy/images/build.lock
 
 clean: ## remove what make made (data of `make dev` too)
 	rm -rf .venv .uv .seaway .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
