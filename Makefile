@@ -1,7 +1,7 @@
 # Everything a fresh machine needs is a Python >= 3.9, make and a package index. uv lives in .uv/,
 # what it installs in .venv/; nothing outside this folder changes.
 .DEFAULT_GOAL := help
-.PHONY: help dev test chaos check gen lock bench fmt clean release-contracts setup
+.PHONY: help dev test chaos check gen page lock bench bench-full bench-smoke fmt clean release-contracts setup
 .DELETE_ON_ERROR:
 
 UV_VERSION := 0.13.9
@@ -14,6 +14,9 @@ MEMBERS := proto platform services/gateway services/user_creation services/welco
 PACKAGES := acme-contracts seaway gateway user-creation welcome-email data-warehouse crm
 # Each of these is an image; `platform` alone is the monitor's.
 DEPLOYED := platform $(filter services/%,$(MEMBERS))
+DOCKER ?= docker
+IMAGES ?= seaway
+TAG ?= dev
 READY := .venv/.ready
 
 help: ## show what you can do here
@@ -36,9 +39,13 @@ check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
 	$(PYTHON) proto/generate.py --check
 	cd proto && ../$(BIN)/buf lint contracts.binpb --path acme --path seaway
 	cd proto && ../$(BIN)/buf breaking contracts.binpb --against released.binpb --path acme --path seaway
+	$(PYTHON) services/gateway/web/build.py --check
 
 gen: $(READY) ## regenerate everything that is made from the .proto files
 	$(PYTHON) proto/generate.py
+
+page: $(READY) ## build the sign-up page anew; needs Node 20 or newer
+	$(PYTHON) services/gateway/web/build.py
 
 release-contracts: $(READY) ## what is in the .proto files now is what later changes must not break
 	cp proto/contracts.binpb proto/released.binpb
@@ -47,8 +54,16 @@ fmt: $(READY) ## format, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## speed, side by side with what people would write instead
-	$(PYTHON) tests/bench $(ARGS)
+BENCH := PYTHONPATH=tests/support $(PYTHON) tests/bench
+
+bench: $(READY) ## speed beside what people would write instead: the headline, in 20 minutes
+	@$(BENCH) headline $(ARGS)
+
+bench-full: $(READY) ## … and everything, in two hours
+	@$(BENCH) full $(ARGS)
+
+bench-smoke: $(READY) ## … and only whether it works, in two minutes
+	@$(BENCH) smoke $(ARGS)
 
 # Versions and hashes, no addresses. What is in an image is a part of what is tested here.
 COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate \
@@ -59,6 +74,16 @@ lock: $(UV) ## renew requirements.lock and, from it, each image's own (ARGS=--up
 	@set -e; for member in $(DEPLOYED); do \
 	  $(COMPILE) -c requirements.lock $$member/pyproject.toml -o $$member/requirements.lock; done
 	$(COMPILE) -c requirements.lock --group build -o deploy/images/build.lock
+
+# BASE_IMAGE=python:3.12-slim-bookworm@sha256:… for a release; PIP_CONF=… if your index is not pip's own.
+images: ## build the image of each service with docker (BASE_IMAGE=…@sha256:…, TAG=…)
+	@set -e; for member in $(DEPLOYED); do \
+	  service=$${member#services/}; module=$$service; \
+	  case $$member in platform) service=monitor; module=seaway.monitor;; esac; \
+	  image=$(IMAGES)/$$(echo $$service | tr _ -):$(TAG); echo "$$image"; \
+	  $(DOCKER) build -q $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) $(PIP_CONF:%=--secret id=pip,src=%) \
+	    --build-arg SERVICE=$$service --build-arg MEMBER=$$member --build-arg MODULE=$$module \
+	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) -t $$image .; done
 
 clean: ## remove what make made (data of `make dev` too)
 	rm -rf .venv .uv .seaway .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

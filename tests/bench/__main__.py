@@ -1,125 +1,107 @@
-"""make bench: Seaway and the limit side by side, in one run, on the same work.
+"""make bench: Seaway beside what people would write instead, on the same work, in one run.
 
-A: consume, write to SQL, publish the outcome; so many requests are waiting. The rate is read off
-the broker's own clock, from the first outcome stored to the last, so that starting a process does
-not count. fsync is on everywhere. Interleaved, after a round that does not count.
-
-    make bench ARGS='--requests 20000 --rounds 5'
+make bench                          the headline
+make bench-full                     everything
+make bench-smoke                    small, and only to see that nothing is broken
+make bench ARGS='--only A --rounds 3 --requests 5000 --no-report'
 """
 
 import argparse
 import asyncio
-import os
 import signal
-import statistics
 import sys
 import tempfile
-import uuid
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from acme.users.v1 import CreateUserRequested
-from seaway import Envelope, address_of
-from seaway.jetstream import JetStream
+import a_consume
+import b_end_to_end
+from machine import load, machine, versions
+from plan import FULL, HEADLINE, SMOKE
+from plot import bars
+from programs import Failed
+from report import entry, merged, spent, table
 from seaway.telemetry import configure_logging
-from seaway.testing import nats_server
-from seaway.topology import DurableSpec, apply, declared
+from stores import stores
 
-HERE = Path(__file__).parent
-DURABLE = DurableSpec.elsewhere(
-    "user-creation", CreateUserRequested.DESCRIPTOR.full_name, "beginning"
-)
-OUTCOMES = ("users.v1.create-confirmed.*", "users.v1.create-rejected.*")
-GIVE_UP_AFTER = 120.0
+DOCS = Path(__file__).parents[2] / "docs/bench"
+PLANS = {plan.name: plan for plan in (HEADLINE, FULL, SMOKE)}
+STORIES = {"A": a_consume.story, "B": b_end_to_end.story}
+BROKEN = 1
+CUT_OFF = 3
 
 
-async def fill(broker, count):
-    """Publish so many requests, one in a hundred for an address that is taken."""
-    bodies = [
-        CreateUserRequested(
-            request_id=str(uuid.uuid4()),
-            email=f"{n - (n % 100 == 99)}@example.org",
-            display_name="A",
-        )
-        for n in range(count)
-    ]
-    for start in range(0, count, 1000):
-        part = bodies[start : start + 1000]
-        await broker.publish([Envelope.opening(body, "bench").posting() for body in part])
+def say(line):
+    """Tell how it goes."""
+    print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
 
 
-async def run(command, settings, folder):
-    log = (folder / "log").open("ab")
-    ports = {"SEAWAY_METRICS_PORT": "0", "SEAWAY_WEB_PORT": "0"}
-    environment = {**os.environ, **ports, **settings}
-    with log:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, *command, env=environment, cwd=folder, stdout=log, stderr=log
-        )
-
-
-async def drained(broker):
-    async with asyncio.timeout(GIVE_UP_AFTER):
-        while True:
-            found = (await broker.durables("USERS"))[DURABLE.name]
-            if not found.pending and not found.ack_pending:
-                return
-            await asyncio.sleep(0.05)
-
-
-async def rate(prepare, command, settings, count):
-    """Outcomes per second of one process, from the first to the last."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with nats_server() as server, JetStream(server.url, "bench") as broker:
-            await broker.connected()
-            await apply(broker, declared([address_of(CreateUserRequested).stream], [DURABLE]))
-            await fill(broker, count)
-            settings = {k: v.format(folder=folder) for k, v in settings.items()}
-            settings["SEAWAY_NATS_URL"] = server.url
-            if prepare:
-                await (await run(prepare, settings, folder)).wait()
-            process = await run(command, settings, folder)
-            try:
-                await drained(broker)
-            finally:
-                if process.returncode is None:
-                    process.send_signal(signal.SIGTERM)
-                await process.wait()
-            scans = [broker.scan("USERS", subjects) for subjects in OUTCOMES]
-            times = sorted([s.at async for s in scans[0]] + [s.at async for s in scans[1]])
-            assert len(times) == count, f"{len(times)} outcomes of {count} requests"
-            return count / (times[-1] - times[0]).total_seconds()
-
-
-OURS = (
-    ("-m", "user_creation", "prepare"),
-    ("-m", "user_creation"),
-    {"SEAWAY_DATABASE_URL": "sqlite+aiosqlite:///{folder}/users.db"},
-)
-LIMIT = (None, (str(HERE / "limit.py"),), {"BENCH_DATABASE": "{folder}/users.db"})
-
-
-async def main():
+def chosen():
+    """The plan that was asked for, and whether its figures are kept."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("plan", choices=PLANS, nargs="?", default="headline")
+    parser.add_argument("--only", help="some stories: A,B")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--requests", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--backlog", type=int)
+    parser.add_argument("--clients", help="1,64")
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--no-report", action="store_true", help="leave docs/bench as it is")
     options = parser.parse_args()
-    configure_logging("bench", "warning", "console")
-    rates = {"ours": [], "limit": []}
-    for number in range(options.rounds + 1):
-        for name, side in (("ours", OURS), ("limit", LIMIT)):
-            measured = await rate(*side, options.requests)
-            warm_up = number == 0
-            print(f"  {name:<6} {measured:>8,.0f}/s{'  (warm-up)' if warm_up else ''}", flush=True)
-            if not warm_up:
-                rates[name].append(measured)
-    ours, limit = (statistics.median(rates[name]) for name in ("ours", "limit"))
-    print(f"\nA on SQLite, {options.requests:,} requests, medians of {options.rounds} rounds")
-    for name, each in rates.items():
-        median = statistics.median(each)
-        print(f"  {name:<6} {median:>8,.0f}/s  ({min(each):,.0f} to {max(each):,.0f})")
-    print(f"  ratio  {ours / limit:>8.2f}   target 0.8")
+    plan = PLANS[options.plan]
+    sizes = ("rounds", "requests", "seconds", "backlog", "minutes")
+    given = {size: value for size in sizes if (value := getattr(options, size)) is not None}
+    if options.only:
+        given["stories"] = tuple(options.only.split(","))
+    if options.clients:
+        given["clients"] = tuple(map(int, options.clients.split(",")))
+    return replace(plan, **given), not options.no_report and plan is not SMOKE
+
+
+async def measured(plan, figures):
+    """Measure one story after the other, adding to the figures as they come."""
+    async with asyncio.timeout(plan.minutes * 60):
+        for name in plan.stories:
+            with stores() as databases:
+                async for figure in STORIES[name](plan, databases, say):
+                    figures.append(figure)
+
+
+async def run(plan, keep):
+    """Measure, and report what there is, even after Ctrl-C; return the exit code."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+    here, of = await asyncio.to_thread(machine), versions()
+    say(f"{plan.name}: {', '.join(plan.stories)} on {here}")
+    if load() > 0.5:
+        say(f"! the machine was busy (load {load():.1f}): these are no figures to keep")
+    figures, code = [], 0
+    try:
+        await measured(plan, figures)
+    except TimeoutError:
+        say(f"! cut off after {plan.minutes:g} minutes")
+        code = CUT_OFF
+    except Failed as failed:
+        say(f"! {failed}")
+        code = BROKEN
+    finally:
+        report(plan, figures, here, of, keep)
+    return code
+
+
+def report(plan, figures, here, of, keep):
+    """Print the tables; keep the figures beside those of earlier runs."""
+    print("\n".join(["", *table(figures), "", "CPU seconds per 1,000", *spent(figures)]))
+    folder = DOCS if keep else Path(tempfile.gettempdir()) / "seaway-bench"
+    known = merged(folder / "results.json", [entry(figure, here, of) for figure in figures])
+    (folder / "results.svg").write_text(bars(known))
+    print(f"\nin {folder}: results.json, results.svg")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    configure_logging("bench", "error", "console")
+    try:
+        sys.exit(asyncio.run(run(*chosen())))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,91 @@
+"""A: consume, write to SQL, publish the outcome. So many requests are waiting.
+
+The rate is read off the broker's own clock, from the first tenth of the outcomes to the last one,
+so that starting a process does not count, nor the first batch of who works in batches.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from broker import a_broker, drained, fill, outcomes, users
+from programs import PEERS, Used, call, running
+from rounds import Figure, Sample, interleaved
+from stores import KINDS, count, our_users
+
+TARGETS = {"faststream_idiomatic": 8.0, "faststream_best": 2.0, "limit": 0.8}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A consumer: how it is prepared, how it is run, how its database is told to it."""
+
+    command: tuple[str, ...]
+    database: str
+    prepare: tuple[str, ...] = ()
+
+    def table(self, url):
+        return our_users(url) if self.prepare else "users"
+
+
+OURS = Side(("-m", "user_creation"), "SEAWAY_DATABASE_URL", ("-m", "user_creation", "prepare"))
+SIDES = {
+    "ours": OURS,
+    **{name: Side((str(PEERS / f"{name}.py"),), "BENCH_DATABASE") for name in TARGETS},
+}
+
+
+async def consumed(side, requests, stores, kind):
+    """Outcomes per second of one side that finds so many requests waiting."""
+    with tempfile.TemporaryDirectory(prefix="seaway-bench-") as name:
+        folder = Path(name)
+        url = stores.new(kind, folder)
+        async with a_broker() as (server, broker):
+            settings = {
+                "SEAWAY_NATS_URL": server.url,
+                "SEAWAY_METRICS_PORT": "0",
+                side.database: url,
+            }
+            if side.prepare:
+                await call(side.prepare, settings, folder)
+            await fill(broker, requests)
+            database = {"postgresql": stores.pid} if kind == "postgresql" else {}
+            async with running(side.command, settings, folder) as process:
+                used = Used({"consumer": process.pid, "broker": server.pid, **database})
+                left = await drained(broker, process)
+                spent = used.per_thousand(requests)
+            times, confirmed = await outcomes(broker)
+        rows = await count(url, side.table(url))
+    notes = wrong(requests, len(times), confirmed, rows)
+    return Sample(rate(times), spent, [f"stuck with {left} left", *notes] if left else notes)
+
+
+def rate(times):
+    """Outcomes per second, without the first tenth."""
+    first = len(times) // 10
+    seconds = (times[-1] - times[first]).total_seconds() if times else 0.0
+    return (len(times) - 1 - first) / seconds if seconds else 0.0
+
+
+def wrong(requests, answered, confirmed, rows):
+    """What does not add up: said of a peer in the table, and not repaired."""
+    notes = [f"{requests - answered} of {requests} lost"] if answered < requests else []
+    notes += [f"{answered} outcomes of {requests} requests"] if answered > requests else []
+    expected = users(requests)
+    if (confirmed, rows) != (expected, expected):
+        notes.append(f"{confirmed} confirmed and {rows} rows, not {expected}")
+    return notes
+
+
+async def story(plan, stores, say):
+    """Yield the figures of A."""
+    for kind in KINDS:
+        say(f"A: {plan.requests:,} requests waiting, {kind}")
+        sides = {
+            name: partial(consumed, side, plan.requests, stores, kind)
+            for name, side in SIDES.items()
+        }
+        samples = await interleaved(sides, plan.rounds, say, warm_up=plan.warm_up)
+        for peer, target in TARGETS.items():
+            yield Figure(f"A.{peer}.{kind}", "outcomes/s", samples["ours"], samples[peer], target)

@@ -1,0 +1,85 @@
+"""Rounds: A B A B, on one machine, in one run, after rounds that do not count."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass
+class Sample:
+    """What one round of one side came to."""
+
+    value: float
+    cpu: dict[str, float] = field(default_factory=dict)
+    """CPU seconds for a thousand of what was done, by process."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the figure has to know: work that was lost, a load that was the limit."""
+
+
+@dataclass
+class Figure:
+    """A measured figure, beside its peer's if it has one."""
+
+    name: str
+    unit: str
+    ours: list[Sample]
+    peer: list[Sample] = field(default_factory=list)
+    target: float | None = None
+    less_is_better: bool = False
+
+    @property
+    def ratio(self):
+        """Ours to the peer's, of the medians."""
+        other = middle(self.peer) if self.peer else None
+        return middle(self.ours) / other if other else None
+
+    @property
+    def each(self):
+        """The same, round by round; without a peer, our figures."""
+        if not self.peer:
+            return [sample.value for sample in self.ours]
+        pairs = zip(self.ours, self.peer, strict=True)
+        return [ours.value / peer.value for ours, peer in pairs if peer.value]
+
+    @property
+    def met(self):
+        """Whether the target is reached; None if there is none."""
+        found = self.ratio if self.peer else middle(self.ours)
+        if self.target is None or found is None:
+            return None
+        return found <= self.target if self.less_is_better else found >= self.target
+
+    @property
+    def notes(self):
+        """Each note once, said of whom."""
+        said = [f"ours: {note}" for sample in self.ours for note in sample.notes]
+        said += [f"peer: {note}" for sample in self.peer for note in sample.notes]
+        return list(dict.fromkeys(said))
+
+
+def middle(samples):
+    """The median."""
+    return median(sample.value for sample in samples)
+
+
+def cpu(samples):
+    """The median of what each process used."""
+    names = {name: None for sample in samples for name in sample.cpu}
+    return {name: median(sample.cpu.get(name, 0.0) for sample in samples) for name in names}
+
+
+async def interleaved(sides, rounds, say, *, warm_up=1, unit="/s"):
+    """Measure each side in turn, so many times; return the samples by side.
+
+    `sides` are functions by name; each returns a Sample.
+    """
+    samples = defaultdict(list)
+    for number in range(1 - warm_up, rounds + 1):
+        for name, measure in sides.items():
+            sample = await measure()
+            counts = f"round {number} of {rounds}" if number > 0 else "warm-up"
+            noted = "".join(f"  ! {note}" for note in sample.notes)
+            say(f"    {name:<22} {sample.value:>10,.1f} {unit:<10} {counts}{noted}")
+            if number > 0:
+                samples[name].append(sample)
+    return samples
