@@ -1,7 +1,7 @@
 # Everything a fresh machine needs is a Python >= 3.9, make and a package index. uv lives in .uv/,
 # what it installs in .venv/; nothing outside this folder changes.
 .DEFAULT_GOAL := help
-.PHONY: help dev test chaos check gen page lock bench bench-full bench-smoke fmt clean release-contracts setup
+.PHONY: help dev test chaos check gen lock bench bench-full bench-smoke fmt clean release-contracts setup
 .DELETE_ON_ERROR:
 
 UV_VERSION := 0.13.9
@@ -39,13 +39,9 @@ check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
 	$(PYTHON) proto/generate.py --check
 	cd proto && ../$(BIN)/buf lint contracts.binpb --path acme --path seaway
 	cd proto && ../$(BIN)/buf breaking contracts.binpb --against released.binpb --path acme --path seaway
-	$(PYTHON) services/gateway/web/build.py --check
 
 gen: $(READY) ## regenerate everything that is made from the .proto files
 	$(PYTHON) proto/generate.py
-
-page: $(READY) ## build the sign-up page anew; needs Node 20 or newer
-	$(PYTHON) services/gateway/web/build.py
 
 release-contracts: $(READY) ## what is in the .proto files now is what later changes must not break
 	cp proto/contracts.binpb proto/released.binpb
