@@ -17,9 +17,14 @@ def invitation(manifest: Manifest, ports: Ports, folder: Path, took: float) -> I
     yield f"  What it keeps lies in {folder.name}/; `seaway dev --fresh` starts over."
     if manifest.invitations:
         yield ""
-        yield "  Now, in a second terminal:"
+        yield f"  Now{_open(ports)}, in a second terminal:"
         yield from (f"      {line}" for line in manifest.invitations)
     yield ""
+
+
+def _open(ports: Ports) -> str:
+    web = ports.served.get("web")
+    return f" open http://127.0.0.1:{web}/, or" if web else ""
 
 
 def _table(manifest: Manifest, ports: Ports) -> Iterator[str]:

@@ -4,7 +4,9 @@ from acme.users.v1 import CreateUserRequested
 from seaway import Service, address_of
 from seaway.process import Process, serve
 from seaway.rpc import Limits, RpcServer
+from seaway.rpc.web import WebServer
 
+from gateway.page import page
 from gateway.room import Room
 from gateway.service import SERVICE, SignUps, sign_up_flow
 from gateway.settings import GatewaySettings
@@ -30,6 +32,17 @@ def build(process: Process) -> Service:
     process.during(
         RpcServer({SERVICE: sign_ups}, host=host, port=port, limits=limits, ready=ready)
     )
+    web = process.during(
+        WebServer(
+            {SERVICE: sign_ups},
+            host=settings.web_host,
+            port=settings.web_port,
+            limits=limits,
+            origins=settings.origins,
+            site=page(),
+        )
+    )
+    process.ready_when("web port", web.serves)
     return Service("gateway")
 
 

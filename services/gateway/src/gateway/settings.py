@@ -1,6 +1,8 @@
 """What the gateway can be told."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 from seaway.settings import Settings
 
 
@@ -9,8 +11,26 @@ class GatewaySettings(Settings):
 
     grpc_host: str = Field("127.0.0.1", description="the address that gRPC is served on")
     grpc_port: int = Field(50051, ge=0, le=65535, description="… and its port")
+    web_host: str = Field("127.0.0.1", description="the address that browsers are served on")
+    web_port: int = Field(8080, ge=0, le=65535, description="… and its port")
+    web_origins: str = Field(
+        "", description="whose pages may call, too: https://a.org,https://b.org"
+    )
     stream_seconds: float = Field(60, gt=0, description="the longest that a stream lasts")
     heartbeat_seconds: float = Field(15, gt=0, description="how often a quiet stream is heard of")
     streams_per_connection: int = Field(20, ge=1, description="open at once on one connection")
     watchers: int = Field(500, ge=0, description="WatchSignUp at once; 0: no cap")
     watchers_per_client: int = Field(5, ge=0, description="… from one address; 0: no cap")
+
+    @field_validator("web_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in filter(None, origins.split(",")):
+            if not re.fullmatch(r"https?://[a-z0-9.\[\]:-]+", origin):
+                raise ValueError(f"{origin!r} is no origin such as https://example.org")
+        return origins
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins, one by one."""
+        return tuple(filter(None, self.web_origins.split(",")))
