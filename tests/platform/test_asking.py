@@ -75,6 +75,33 @@ async def test_records_and_rows_arrive_as_they_were_told():
     assert told.second_rows == [("acme.users.v1.CreateUserConfirmed", "key-of-Ada")]
 
 
+async def test_what_is_forgotten_is_told_as_such_and_without_a_hash():
+    inbox = MemoryInbox()
+    async with inbox.transaction(DURABLE) as transaction:
+        await transaction.record([Handled("gone", 1, b"", forgotten=True)])
+        await transaction.record([Handled("kept", 2, b"%064d" % 2)])
+    service = a_service(inbox)
+
+    async def rows(_):
+        # A row counts for more than that it is to be forgotten, in whatever order they come.
+        for name, forgotten in (("Ada", True), ("Bob", True), ("Bob", False), ("Bob", True)):
+            yield Row(CreateUserConfirmed(request_id=name), AT, forgotten=forgotten)
+
+    service.projects(CreateUserConfirmed, rows)
+    async with served(telling(service)) as url:
+        status, body = await get(f"{url}/audit?stream=USERS")
+        told = await ask(url)
+    assert status == 200
+    lines = [json.loads(line) for line in body.splitlines()]
+    [gone] = [line for line in lines if line.get("message_id") == "gone"]
+    assert (gone["outcome"], gone["sha256"]) == ("forgotten", "")
+    assert told.durables[DURABLE].records["gone"] == Recorded(1, b"", forgotten=True)
+    assert not told.durables[DURABLE].records["kept"].forgotten
+    rows = told.rows["acme.users.v1.CreateUserConfirmed"]
+    assert {key: row.forgotten for key, row in rows.items()} == {"Ada": True, "Bob": False}
+    assert told.second_rows == []
+
+
 async def test_a_service_that_keeps_no_record_says_so():
     async with served(telling(a_service(NoInbox()))) as url:
         durable = (await ask(url)).durables[DURABLE]

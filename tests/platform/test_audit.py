@@ -1,7 +1,7 @@
 """Whatever does not add up is named, and nothing else is."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -96,6 +96,12 @@ class World:
         sha256 = sha256 or hashlib.sha256(stored.data).digest()
         id = stored.headers["ce-id"]
         told.durables[durable].records[id] = Recorded(stored.sequence, sha256)
+
+    def forget(self, stored, durable):
+        """Keep of a message only that it was handled."""
+        told = self.decides if durable == OWNER else self.listens
+        record = Recorded(stored.sequence, b"", forgotten=True)
+        told.durables[durable].records[stored.headers["ce-id"]] = record
 
     def row(self, told, user):
         row = RowTold(fingerprint(user), AT)
@@ -282,8 +288,37 @@ def another_with_its_id_is_set_aside(world, key):
     yield
 
 
+def forgotten_by_the_listener(world, key):
+    yield
+    world.record(world.request(key))
+    world.forget(world.confirm(key, listened=False), LISTENER)
+    yield
+
+
+def forgotten_by_whoever_decides(world, key):
+    yield
+    world.record(world.request(key))
+    world.confirm(key, rows=False)
+    world.decides.rows[CONFIRMED][key] = RowTold(b"", AT, forgotten=True)
+    yield
+
+
+def forgotten_and_taken_out_of_the_stream(world, key):
+    yield
+    world.record(world.request(key))
+    world.forget(world.confirm(key, listened=False), LISTENER)
+    taken = world.messages.pop()
+    world.messages.append(replace(taken, subject="users.v1.something-else.x"))
+    world.decides.rows[CONFIRMED][key] = RowTold(b"", AT, forgotten=True)
+    world.say(CreateUserRejected(request_id=key), cause=key)
+    yield
+
+
 HARMLESS = [
     fine,
+    forgotten_by_the_listener,
+    forgotten_by_whoever_decides,
+    forgotten_and_taken_out_of_the_stream,
     rejected,
     not_delivered_yet,
     recorded_and_not_answered_yet,
@@ -550,6 +585,15 @@ def test_everything_is_counted():
     assert report.pending == {OWNER: 1, LISTENER: 0}
     assert [letter.reason for letter in report.letters] == ["UNDECODABLE"]
     assert not report.is_clean
+
+
+def test_what_is_forgotten_is_counted_apart():
+    fates = [fine, forgotten_by_the_listener, forgotten_by_the_listener]
+    report = world_of([*fates, forgotten_by_whoever_decides]).report()
+    assert report.forgotten == {LISTENER: 2, "user-creation": 1}
+    assert report.is_clean
+    assert report.summary().endswith("unaccounted 0  forgotten 3")
+    assert "forgotten" not in world_of([fine]).report().summary()
 
 
 def test_a_durable_that_began_later_owes_nothing_older():

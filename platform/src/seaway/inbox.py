@@ -25,6 +25,8 @@ class Handled:
     sha256: bytes
     """Of its body: the same id with another body is not the same message."""
     replies: tuple[Posting, ...] = ()
+    forgotten: bool = False
+    """Whether it was told to keep nothing of it but this: then there is no hash either."""
 
     def same(self, other: "Handled") -> bool:
         """Whether the other has the same id and the same body."""

@@ -33,6 +33,8 @@ class Row[M: Message]:
     event: M
     at: datetime
     """When the row was added, by the clock of the service."""
+    forgotten: bool = False
+    """Whether it was deleted on purpose, then: of the event only the key is left."""
 
 
 type Rows[M: Message] = Callable[[datetime], AsyncIterator[Row[M]]]

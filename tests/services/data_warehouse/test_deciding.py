@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from data_warehouse.deciding import doubts, missing
+from data_warehouse.deciding import Tombstones, doubts, dropped, missing
 from data_warehouse.entries import Entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,6 +124,19 @@ def test_nobody_forgotten_gets_a_row():
     said = entry(2, request_id="request-2", user_id="user-2")
     other = entry(3, request_id="request-3", user_id="")
     assert missing([asked, said, other], {}, {"request-1", "user-2"}) == [other]
+
+
+def test_of_somebody_forgotten_each_message_has_one_tombstone():
+    asked = entry(1, request_id="request-1")
+    again = entry(1, request_id="request-1")
+    said = entry(2, request_id="request-2", user_id="user-2")
+    other = entry(3, request_id="request-3", user_id="")
+    batch, owners = [asked, said, again, other], {"request-1", "user-2"}
+    assert dropped(batch, Tombstones(owners, set())) == [again, said]
+    assert dropped(batch, Tombstones(owners, {asked.event_id})) == [said]
+    stone = said.tombstone(LATER)
+    assert stone["sequence"] == 2
+    assert not {"sha256", "request_id", "user_id"} & stone.keys()
 
 
 def test_an_id_with_two_bodies_is_refused():

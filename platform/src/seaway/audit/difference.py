@@ -64,6 +64,8 @@ class Report:
     """Messages that were read."""
     pending: Mapping[str, int] = field(default_factory=dict)
     """Messages that a durable has not settled yet, by durable."""
+    forgotten: Mapping[str, int] = field(default_factory=dict)
+    """Messages, and rows, of which nothing is kept on purpose: by durable, or service for rows."""
     unrecorded: tuple[str, ...] = ()
     """Durables whose service keeps no record: what they lose cannot be seen."""
 
@@ -86,6 +88,8 @@ class Report:
             "pending": sum(self.pending.values()),
             "unaccounted": len(self.differences),
         }
+        if self.forgotten:
+            counts["forgotten"] = sum(self.forgotten.values())
         return "  ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
@@ -98,5 +102,6 @@ def together(reports: Sequence[Report]) -> Report:
         outcomes=sum(report.outcomes for report in reports),
         messages=sum(report.messages for report in reports),
         pending={name: n for report in reports for name, n in report.pending.items()},
+        forgotten={name: n for report in reports for name, n in report.forgotten.items()},
         unrecorded=tuple(name for report in reports for name in report.unrecorded),
     )

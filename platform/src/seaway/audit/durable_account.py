@@ -66,10 +66,12 @@ class DurableAccount:
     """Ids of records whose message was not seen yet."""
     open: dict[Identity, int] = field(default_factory=dict)
     """Messages that no record matches: the last place of each."""
+    forgotten: set[str] = field(default_factory=set)
+    """Ids of messages that were handled, and of which nothing is kept on purpose."""
 
     def __post_init__(self) -> None:
-        """Begin with every record unmatched."""
-        self.unseen = set(self.told.records)
+        """Begin with every record unmatched, but for those that are to be forgotten."""
+        self.unseen = {id for id, record in self.told.records.items() if not record.forgotten}
 
     def listens_to(self, subject: str) -> bool:
         """Whether messages on this subject are given to it."""
@@ -80,7 +82,9 @@ class DurableAccount:
         record = self.told.records.get(identity.id)
         if record is not None:
             self.unseen.discard(identity.id)
-        matched = record is not None and record.sha256 == identity.sha256
+            if record.forgotten:
+                self.forgotten.add(identity.id)
+        matched = record is not None and (record.forgotten or record.sha256 == identity.sha256)
         if not matched and self._owes(stored) and (self.told.is_kept or self._waits(stored)):
             self.open[identity] = stored.sequence
 

@@ -128,8 +128,16 @@ class Reconciliation:
             outcomes=sum(conversation.answered for conversation in conversations),
             messages=self.messages,
             pending=pending,
+            forgotten={name: count for name, count in self._forgotten() if count},
             unrecorded=tuple(a.name for a in accounts if not a.told.is_kept),
         )
+
+    def _forgotten(self) -> Iterator[tuple[str, int]]:
+        for account in self.accounts.values():
+            yield account.name, len(account.forgotten)
+        for rows in self.rows:
+            if not rows.accounts:  # otherwise its messages are counted
+                yield rows.service, rows.forgotten
 
     def _converse(self, address: Address, key: str, stored: Stored, item: Item) -> None:
         if conversation := self.conversations.get(address.message):

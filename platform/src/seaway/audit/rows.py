@@ -38,11 +38,17 @@ class RowsAccount:
     unseen: set[str] = field(init=False)
     unwritten: dict[str, Unwritten] = field(default_factory=dict)
     changed: list[Difference] = field(default_factory=list)
+    forgotten: int = 0
+    """How many rows are not there on purpose."""
 
     def __post_init__(self) -> None:
         """Begin with every row unmatched, but for those that may be older than what was read."""
         certain = None if self.since is None else self.since + CLOCKS
-        self.unseen = {k for k, row in self.rows.items() if certain is None or row.at >= certain}
+        self.unseen = {
+            key
+            for key, row in self.rows.items()
+            if not row.forgotten and (certain is None or row.at >= certain)
+        }
 
     def take(self, key: str, fields: bytes, item: Item, said_at: datetime) -> None:
         """Take in an event, by the hash of its fields."""
@@ -51,7 +57,9 @@ class RowsAccount:
             self.unwritten[key] = Unwritten(item, said_at)
             return
         self.unseen.discard(key)
-        if row.sha256 != fields and key not in self.doubled:
+        if row.forgotten:
+            self.forgotten += 1
+        elif row.sha256 != fields and key not in self.doubled:
             text = f"{self.service}'s row {key} says something else than event #{item.sequence}"
             self.changed.append(self._difference(Kind.CHANGED_ROW, key, item.sequence, text))
 
@@ -76,7 +84,11 @@ class RowsAccount:
 
     def _is_due(self, item: Item, until: int) -> bool:
         if self.accounts:
-            return any(account.status(item) is Status.HANDLED for account in self.accounts)
+            return any(
+                account.status(item) is Status.HANDLED
+                and item.identity.id not in account.forgotten
+                for account in self.accounts
+            )
         return item.sequence <= until
 
     def _difference(self, kind: Kind, key: str, sequence: int, text: str) -> Difference:

@@ -21,6 +21,8 @@ from seaway.service import Projection, Service
 
 END = {"end": True}
 """The last line: an answer without it has broken off."""
+FORGOTTEN = "forgotten"
+"""The outcome of a message of which nothing is kept on purpose, and of a row deleted so."""
 LAST = 2**63 - 1
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -101,7 +103,7 @@ async def _records(service: Service, question: Question) -> AsyncIterator[dict[s
                 "durable": durable,
                 "sequence": handled.sequence,
                 "message_id": handled.message_id,
-                "outcome": "ack",
+                "outcome": FORGOTTEN if handled.forgotten else "ack",
                 "sha256": handled.sha256.hex(),
             }
 
@@ -114,5 +116,6 @@ async def _rows(projection: Projection, since: datetime) -> AsyncIterator[dict[s
             "row": address.message,
             "key": str(getattr(row.event, address.key)),
             "at": row.at.isoformat(),
-            "sha256": fingerprint(row.event).hex(),
+            "outcome": FORGOTTEN if row.forgotten else "kept",
+            "sha256": "" if row.forgotten else fingerprint(row.event).hex(),
         }

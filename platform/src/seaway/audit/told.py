@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from seaway.audit.telling import FORGOTTEN
 from seaway.service import Start
 
 
@@ -13,6 +14,8 @@ class Recorded(NamedTuple):
 
     sequence: int
     sha256: bytes
+    forgotten: bool = False
+    """Whether nothing else is kept of it, on purpose; it has no hash then."""
 
 
 class RowTold(NamedTuple):
@@ -20,6 +23,8 @@ class RowTold(NamedTuple):
 
     sha256: bytes
     at: datetime
+    forgotten: bool = False
+    """Whether it was deleted on purpose."""
 
 
 @dataclass(slots=True)
@@ -50,6 +55,7 @@ class Told:
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take in one line. Raises ValueError if it is not understood, or says what went wrong."""
+        forgotten = line.get("outcome") == FORGOTTEN
         match line:
             case {
                 "durable": str(durable),
@@ -57,10 +63,10 @@ class Told:
                 "message_id": str(id),
                 "sha256": str(sha256),
             }:
-                record = Recorded(sequence, bytes.fromhex(sha256))
-                self.durables[durable].records[id] = record
+                record = Recorded(sequence, bytes.fromhex(sha256), forgotten)
+                self._add_record(self.durables[durable].records, id, record)
             case {"row": str(type_), "key": str(key), "at": str(at), "sha256": str(sha256)}:
-                self._add_row(type_, key, RowTold(bytes.fromhex(sha256), _moment(at)))
+                self._add_row(type_, key, RowTold(bytes.fromhex(sha256), _moment(at), forgotten))
             case {"durable": str(durable), "start": "beginning" | "now" as start, "kept": kept}:
                 self.durables[durable] = DurableTold(start, bool(kept))
             case {"projection": str(type_)}:
@@ -72,11 +78,17 @@ class Told:
             case _:
                 raise ValueError(str(line.get("error", f"not understood: {line}")))
 
+    def _add_record(self, records: dict[str, Recorded], id: str, record: Recorded) -> None:
+        """Add it; what is kept counts for more than that it is to be forgotten."""
+        if id not in records or not record.forgotten:
+            records[id] = record
+
     def _add_row(self, type_: str, key: str, row: RowTold) -> None:
-        if key in self.rows[type_]:
-            self.second_rows.append((type_, key))
-        else:
+        known = self.rows[type_].get(key)
+        if known is None or known.forgotten:
             self.rows[type_][key] = row
+        elif not row.forgotten:
+            self.second_rows.append((type_, key))
 
 
 def _moment(text: str) -> datetime:

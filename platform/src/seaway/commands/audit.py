@@ -98,6 +98,7 @@ def as_text(report: Report) -> list[str]:
         *(f"{difference.kind}: {difference.sentence}" for difference in report.differences),
         *(f"set aside: {_of_letter(letter)}" for letter in report.letters),
         *(f"{name} keeps no record: what it loses is not seen" for name in report.unrecorded),
+        *(f"forgotten: {name} keeps nothing of {n}, as told" for name, n in _forgotten(report)),
         report.summary(),
     ]
 
@@ -114,9 +115,14 @@ def as_objects(report: Report) -> list[str]:
         "dead_letters": len(report.letters),
         "pending": sum(report.pending.values()),
         "unaccounted": len(report.differences),
+        "forgotten": dict(_forgotten(report)),
         "unrecorded": list(report.unrecorded),
     }
     return [json.dumps(x) for x in [*(d.to_json() for d in report.differences), *letters, counts]]
+
+
+def _forgotten(report: Report) -> list[tuple[str, int]]:
+    return sorted(report.forgotten.items())
 
 
 def _of_letter(letter: Letter) -> str:

@@ -63,6 +63,11 @@ UNACCOUNTED = Gauge(
     "Differences that the last audit found, by durable, or service for its rows.",
     ("durable", "kind"),
 )
+FORGOTTEN = Gauge(
+    "seaway_forgotten_messages",
+    "Messages that the last audit read, and of which nothing is kept on purpose.",
+    ("durable",),
+)
 AUDITED = Gauge("seaway_audit_timestamp_seconds", "When the last complete audit began.")
 AUDIT_SECONDS = Gauge("seaway_audit_seconds", "How long it took.")
 AUDIT_MESSAGES = Gauge("seaway_audit_messages", "Messages that it read.")
@@ -97,9 +102,13 @@ def show_sight(sight: Sight, paces: Mapping[str, Pace]) -> None:
 def show_report(report: Report, began: datetime, took: float) -> None:
     """Export what a complete audit came to, every kind of difference that there could be."""
     UNACCOUNTED.clear()
+    FORGOTTEN.clear()
     for durable in filter(None, report.pending):  # "": commands to which nobody listens
         for kind in Kind:
             UNACCOUNTED.labels(durable, kind)
+        FORGOTTEN.labels(durable)
+    for name, count in report.forgotten.items():
+        FORGOTTEN.labels(name).set(count)
     found = Counter((difference.durable, difference.kind) for difference in report.differences)
     for (durable, kind), count in found.items():
         UNACCOUNTED.labels(durable, kind).set(count)

@@ -40,11 +40,10 @@ def asked(table: DeltaTable, question: str) -> tuple[Sequence[str], Iterator[Seq
     `forgotten`.
     """
     database = connected(everything=table)
-    for name, which in (("users", "<>"), ("forgotten", "=")):
-        # FORGOTTEN is ours, not a user's.
-        database.execute(
-            f"create view {name} as select * from everything where type {which} '{FORGOTTEN}'"  # noqa: S608
-        )
+    # FORGOTTEN is ours, not a user's; with a sequence it is a message's.
+    views = {"users": f"<> '{FORGOTTEN}'", "forgotten": f"= '{FORGOTTEN}' and sequence is null"}
+    for name, which in views.items():
+        database.execute(f"create view {name} as select * from everything where type {which}")  # noqa: S608
     answer = database.execute(question)
     names = [column[0] for column in answer.description or ()]
 

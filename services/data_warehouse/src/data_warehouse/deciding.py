@@ -30,6 +30,16 @@ class Doubts:
     """If they have one, it may bear any."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """What nothing is to be kept of."""
+
+    owners: Set[str]
+    """The ids of requests and of users."""
+    messages: Set[str]
+    """The ids of those messages of which it is known that they were handled."""
+
+
 def doubts(entries: Sequence[Entry], watermark: int, created: datetime) -> Doubts:
     """Return what has to be looked for, given the table's watermark and the stream's birth."""
     elsewhere = [entry for entry in entries if _may_be_elsewhere(entry, created)]
@@ -57,6 +67,16 @@ def missing(
             known = new.setdefault(entry.event_id, entry).sha256
         if known not in (None, entry.sha256):
             raise Unprocessable("ID_REUSED")
+    return list(new.values())
+
+
+def dropped(entries: Sequence[Entry], tombstones: Tombstones) -> list[Entry]:
+    """Return those that are somebody's who is forgotten and have no tombstone, each id once."""
+    new = {
+        entry.event_id: entry
+        for entry in entries
+        if owners(entry) & tombstones.owners and entry.event_id not in tombstones.messages
+    }
     return list(new.values())
 
 

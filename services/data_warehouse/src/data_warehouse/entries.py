@@ -18,7 +18,8 @@ from seaway.inbox import Handled
 MOMENT = pa.timestamp("us", tz="UTC")
 TIMESTAMP = Timestamp.DESCRIPTOR.full_name
 FORGOTTEN = "forgotten"
-"""The type of a row that says that a user is to have none. It has no date and no sequence."""
+"""The type of a row that says that there is to be none: with a request and a user, none of a whole
+conversation; with the id and the place of a message, none of that. It has no date."""
 
 OWN = pa.schema(
     [
@@ -99,6 +100,24 @@ class Entry:
             "date": self.date,
             **self.fields,
         }
+
+    def tombstone(self, now: datetime) -> dict[str, Any]:
+        """Return what is kept if nothing is to be: that it was handled, and no hash of it.
+
+        Together with the ids of its user a hash would tell who guesses that the guess is right.
+        """
+        return tombstone(self.event_id, self.sequence, self.stored_at, now)
+
+
+def tombstone(event_id: str, sequence: int, stored_at: datetime, now: datetime) -> dict[str, Any]:
+    """Return the row that says that a message was handled, and has none."""
+    return {
+        "event_id": event_id,
+        "sequence": sequence,
+        "type": FORGOTTEN,
+        "stored_at": stored_at,
+        "ingested_at": now,
+    }
 
 
 def schema_of(types: Iterable[type[Message]]) -> pa.Schema:

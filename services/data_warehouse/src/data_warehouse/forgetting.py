@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid5
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from seaway.envelope import SEAWAY
 from seaway.errors import SeawayError
 
-from data_warehouse.entries import FORGOTTEN, as_arrow
+from data_warehouse.entries import FORGOTTEN, as_arrow, tombstone
 from data_warehouse.place import Place
-from data_warehouse.table import PARTITION, commit, forgotten, replace, schema_of_table
+from data_warehouse.table import PARTITION, commit, replace, schema_of_table, tombstones_of
 from data_warehouse.writer_lock import sole_writer
 
 LOCK_WITHIN = 60.0
@@ -38,8 +38,8 @@ class Forgotten:
 def forget(place: Place, user_id: str) -> Forgotten:
     """Delete every row of a user and of whoever gave his address; keep them from coming back.
 
-    First a tombstone for each conversation, then the rows, then the files that held them: cut
-    off anywhere, it is finished by doing it again. Raises UnknownUser.
+    First a tombstone for each conversation and each message, then the rows, then the files that
+    held them: cut off anywhere, it is finished by doing it again. Raises UnknownUser.
     """
     with sole_writer(place.url, LOCK_WITHIN):
         for last in reversed(range(TRIES)):
@@ -55,9 +55,12 @@ def _forget(table: DeltaTable, user_id: str) -> Forgotten:
     requests = conversations_of(table, user_id)
     if not requests:
         raise UnknownUser(f"there is nothing of user {user_id}")
-    if new := set(requests) - forgotten(table):
-        commit(table, tombstones(table, user_id, sorted(new)), {})
-    deleted = delete(table, pc.field("request_id").isin(requests))
+    known, his = tombstones_of(table), pc.field("request_id").isin(requests)
+    new = conversations(user_id, sorted(set(requests) - known.owners))
+    new += [stone for stone in messages(table, his) if stone["event_id"] not in known.messages]
+    if new:
+        commit(table, as_arrow(new, schema_of_table(table)), {})
+    deleted = delete(table, his)
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     return Forgotten(user_id, len(requests), deleted)
 
@@ -94,10 +97,10 @@ def conversations_of(table: DeltaTable, user_id: str) -> Sequence[str]:
     return sorted({*his["request_id"].to_pylist(), *given} - {None})
 
 
-def tombstones(table: DeltaTable, user_id: str, requests: Sequence[str]) -> pa.Table:
+def conversations(user_id: str, requests: Sequence[str]) -> list[dict[str, Any]]:
     """Return a row for each conversation that says that none of it is to be kept."""
     now = datetime.now(UTC)
-    rows = [
+    return [
         {
             "event_id": str(uuid5(SEAWAY, f"forgotten/{user_id}/{request_id}")),
             "type": FORGOTTEN,
@@ -107,4 +110,13 @@ def tombstones(table: DeltaTable, user_id: str, requests: Sequence[str]) -> pa.T
         }
         for request_id in requests
     ]
-    return as_arrow(rows, schema_of_table(table))
+
+
+def messages(table: DeltaTable, which: pc.Expression) -> list[dict[str, Any]]:
+    """Return a row for each of these messages that says that it was handled, and has no other."""
+    now = datetime.now(UTC)
+    found = table.to_pyarrow_dataset().to_table(
+        columns=["event_id", "sequence", "stored_at"],
+        filter=which & (pc.field("type") != FORGOTTEN),
+    )
+    return [tombstone(**row, now=now) for row in found.to_pylist()]

@@ -5,7 +5,7 @@ in which was looked what is there already, and carries a transaction of the appl
 anybody has committed one since, it is refused, and the look is repeated.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from seaway.errors import DependencyDown, SettingsError
 from seaway.failpoints import crash_here, declare
 
-from data_warehouse.deciding import Doubts, doubts, missing
+from data_warehouse.deciding import Doubts, Tombstones, doubts, dropped, missing
 from data_warehouse.entries import FORGOTTEN, INDEXED, Entry, as_arrow
 from data_warehouse.place import Place
 from data_warehouse.power_cut import mended, synced
@@ -105,11 +105,14 @@ class StreamTable:
     def _append(self, table: DeltaTable, entries: Sequence[Entry], origin: Origin) -> int:
         watermark = table.transaction_version(origin.application) or 0
         doubtful = doubts(entries, watermark, origin.created)
-        new = missing(entries, present(table, doubtful), forgotten(table))
-        if new:
+        tombstones = tombstones_of(table)
+        new = missing(entries, present(table, doubtful), tombstones.owners)
+        gone = dropped(entries, tombstones)
+        if new or gone:
             now = datetime.now(UTC)
-            rows = as_arrow([entry.row(now) for entry in new], schema_of_table(table))
-            highest = max(watermark, *(entry.sequence for entry in new))
+            added = [entry.row(now) for entry in new] + [entry.tombstone(now) for entry in gone]
+            rows = as_arrow(added, schema_of_table(table))
+            highest = max(watermark, *(entry.sequence for entry in (*new, *gone)))
             crash_here("W1")
             commit(table, rows, {origin.application: highest})
             self._sync(table)
@@ -208,12 +211,15 @@ def present(table: DeltaTable, doubtful: Doubts) -> Mapping[str, str]:
     return found
 
 
-def forgotten(table: DeltaTable) -> Set[str]:
-    """Return the ids of the requests and users of whom nothing is to be kept."""
+def tombstones_of(table: DeltaTable) -> Tombstones:
+    """Return of whom, and of what, nothing is to be kept."""
     rows = table.to_pyarrow_dataset(file_pruning_predicate=[(PARTITION, "=", "")]).to_table(
-        columns=["request_id", "user_id"], filter=pc.field("type") == FORGOTTEN
+        columns=["request_id", "user_id", "event_id", "sequence"],
+        filter=pc.field("type") == FORGOTTEN,
     )
-    return {id for column in rows.columns for id in column.to_pylist() if id}
+    owners = {id for name in ("request_id", "user_id") for id in rows[name].to_pylist() if id}
+    places = zip(rows["event_id"].to_pylist(), rows["sequence"].to_pylist(), strict=True)
+    return Tombstones(owners, {id for id, sequence in places if sequence is not None})
 
 
 def schema_of_table(table: DeltaTable) -> pa.Schema:

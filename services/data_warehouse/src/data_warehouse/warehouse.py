@@ -27,7 +27,7 @@ from seaway.inbox import Handled, MemoryInbox, Transaction, Trials
 from seaway.service import Row
 from seaway.topology import FoundStream
 
-from data_warehouse.entries import Entry, event
+from data_warehouse.entries import FORGOTTEN, Entry, event
 from data_warehouse.metrics import COMMIT_SECONDS, REPEATED, ROWS
 from data_warehouse.place import Place
 from data_warehouse.table import Origin, StreamTable
@@ -177,12 +177,14 @@ class DeltaWarehouse:
         return True
 
     async def accounted(self, durable: str, first: int, last: int) -> AsyncIterator[Handled]:
-        """Yield what has a row, in no order; rows of an earlier stream are left out."""
+        """Yield what has a row, or is to have none, in no order; not of an earlier stream."""
         created = await self._born()
         place = pc.field("sequence")
         where = (place >= first) & (place <= last) & (pc.field("stored_at") >= pa.scalar(created))
-        async for row in self._read(where, ["event_id", "sequence", "sha256"]):
-            yield Handled(row["event_id"], row["sequence"], bytes.fromhex(row["sha256"]))
+        async for row in self._read(where, ["event_id", "sequence", "sha256", "type"]):
+            hash = bytes.fromhex(row["sha256"] or "")
+            forgotten = row["type"] == FORGOTTEN
+            yield Handled(row["event_id"], row["sequence"], hash, forgotten=forgotten)
 
     async def _settled(self, durable: str, handled: Sequence[Handled]) -> None:
         """Have nothing on record of a message that was tried alone, and now has its row."""
