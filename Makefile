@@ -1,7 +1,7 @@
 # Everything a fresh machine needs is a Python >= 3.9, make and a package index. uv lives in .uv/,
 # what it installs in .venv/; nothing outside this folder changes.
 .DEFAULT_GOAL := help
-.PHONY: help dev test chaos check gen lock bench bench-full bench-smoke fmt clean release-contracts setup
+.PHONY: help dev test chaos check gen lock bench bench-full bench-smoke fmt clean release-contracts setup images
 .DELETE_ON_ERROR:
 
 UV_VERSION := 0.13.9
