@@ -17,6 +17,13 @@ from pathlib import Path
 
 import a_consume
 import b_end_to_end
+import b_latency
+import b_stall
+import c_catch_up
+import d_watchers
+import e_start
+import f_growth
+import in_memory
 from machine import load, machine, versions
 from plan import FULL, HEADLINE, SMOKE
 from plot import bars
@@ -27,7 +34,17 @@ from stores import stores
 
 DOCS = Path(__file__).parents[2] / "docs/bench"
 PLANS = {plan.name: plan for plan in (HEADLINE, FULL, SMOKE)}
-STORIES = {"A": a_consume.story, "B": b_end_to_end.story}
+STORIES = {
+    "A": a_consume.story,
+    "B": b_end_to_end.story,
+    "latency": b_latency.story,
+    "stall": b_stall.story,
+    "C": c_catch_up.story,
+    "D": d_watchers.story,
+    "E": e_start.story,
+    "F": f_growth.story,
+    "memory": in_memory.story,
+}
 BROKEN = 1
 CUT_OFF = 3
 
@@ -48,15 +65,19 @@ def chosen():
     parser.add_argument("--backlog", type=int)
     parser.add_argument("--clients", help="1,64")
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--watchers", type=int)
+    parser.add_argument("--stored", help="10000,1000000,10000000: also hours of patience")
     parser.add_argument("--no-report", action="store_true", help="leave docs/bench as it is")
     options = parser.parse_args()
     plan = PLANS[options.plan]
-    sizes = ("rounds", "requests", "seconds", "backlog", "minutes")
+    sizes = ("rounds", "requests", "seconds", "backlog", "watchers", "minutes")
     given = {size: value for size in sizes if (value := getattr(options, size)) is not None}
     if options.only:
         given["stories"] = tuple(options.only.split(","))
     if options.clients:
         given["clients"] = tuple(map(int, options.clients.split(",")))
+    if options.stored:
+        given["stored"] = tuple(map(int, options.stored.split(",")))
     return replace(plan, **given), not options.no_report and plan is not SMOKE
 
 

@@ -5,6 +5,8 @@ so that starting a process does not count, nor the first batch of who works in b
 """
 
 import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,22 @@ class Side:
         return our_users(url) if self.prepare else "users"
 
 
+async def nothing(server, broker):
+    """Nothing happens before the requests come."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """In what surroundings a side works."""
+
+    broker: Callable = a_broker
+    consumers: int = 1
+    copies: int = 1
+    """How many the broker keeps of the stream, which has to be what a service is told."""
+    before: Callable = nothing
+    """What is done with server and client before the requests come."""
+
+
 OURS = Side(("-m", "user_creation"), "SEAWAY_DATABASE_URL", ("-m", "user_creation", "prepare"))
 SIDES = {
     "ours": OURS,
@@ -36,24 +54,31 @@ SIDES = {
 }
 
 
-async def consumed(side, requests, stores, kind):
+async def consumed(side, requests, stores, kind, setting=Setting()):
     """Outcomes per second of one side that finds so many requests waiting."""
     with tempfile.TemporaryDirectory(prefix="seaway-bench-") as name:
         folder = Path(name)
         url = stores.new(kind, folder)
-        async with a_broker() as (server, broker):
+        async with setting.broker() as (server, broker):
             settings = {
                 "SEAWAY_NATS_URL": server.url,
                 "SEAWAY_METRICS_PORT": "0",
+                "SEAWAY_REPLICAS": str(setting.copies),
                 side.database: url,
             }
             if side.prepare:
                 await call(side.prepare, settings, folder)
+            await setting.before(server, broker)
             await fill(broker, requests)
             database = {"postgresql": stores.pid} if kind == "postgresql" else {}
-            async with running(side.command, settings, folder) as process:
-                used = Used({"consumer": process.pid, "broker": server.pid, **database})
-                left = await drained(broker, process)
+            async with AsyncExitStack() as stack:
+                processes = [
+                    await stack.enter_async_context(running(side.command, settings, folder))
+                    for _ in range(setting.consumers)
+                ]
+                pids = {f"consumer {n}": each.pid for n, each in enumerate(processes, start=1)}
+                used = Used({**pids, "broker": server.pid, **database})
+                left = await drained(broker, processes[0])
                 spent = used.per_thousand(requests)
             times, confirmed = await outcomes(broker)
         rows = await count(url, side.table(url))

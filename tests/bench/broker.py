@@ -24,13 +24,20 @@ STUCK_AFTER = 60.0
 
 
 @asynccontextmanager
-async def a_broker(replicas=1):
+async def a_broker():
     """Run a broker with the stream and the durable of user_creation; yield server and client."""
-    async with nats_server() as server, JetStream(server.url, "bench") as broker:
+    async with nats_server() as server, client_of(server.url) as broker:
+        yield server, broker
+
+
+@asynccontextmanager
+async def client_of(url, replicas=1):
+    """Make the stream and the durable, in so many copies; yield the client that did."""
+    async with JetStream(url, "bench") as broker:
         await broker.connected()
         stream = address_of(CreateUserRequested).stream
         await apply(broker, declared([stream], [DURABLE], replicas))
-        yield server, broker
+        yield broker
 
 
 def opening(number, prefix=""):

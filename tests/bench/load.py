@@ -14,8 +14,10 @@ import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from uuid import uuid4
+from itertools import count
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import grpc
 from acme.gateway.v1.sign_up_pb2 import SignUpRequest
@@ -28,6 +30,22 @@ LATE = 0.05
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
+@dataclass(frozen=True)
+class Load:
+    """What is asked of whom."""
+
+    form: str
+    target: str
+    seconds: float
+    clients: int = 1
+    rate: float = 0.0
+    """How many begin each second. 0: a closed loop."""
+    deadline: float = 60.0
+    seed: str = ""
+    """What the ids of the requests are derived from."""
+    most: int = 10**9
+
+
 @dataclass
 class Seen:
     """What the callers saw, in seconds."""
@@ -38,10 +56,17 @@ class Seen:
     failed: Counter = field(default_factory=Counter)
     last: float = 0.0
     """When the last one was confirmed, by the clock of the machine."""
+    seed: str = ""
+    """What the ids of requests are derived from."""
+    numbers: Iterator[int] = field(default_factory=count)
 
 
-def a_request():
-    request_id = str(uuid4())
+def request_id_of(seed, number):
+    """The same id in every process."""
+    return str(uuid5(NAMESPACE_OID, f"{seed}/{number}"))
+
+
+def a_request(request_id):
     return SignUpRequest(
         request_id=request_id,
         email=f"{request_id}@example.org",
@@ -58,7 +83,7 @@ async def once(sign_up, seen, begun):
         seen.accepted.append(time.perf_counter() - begun)
 
     try:
-        await sign_up(a_request(), accepted)
+        await sign_up(a_request(request_id_of(seen.seed, next(seen.numbers))), accepted)
     except grpc.aio.AioRpcError as error:
         seen.failed[error.code().name] += 1
     except (Refused, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -68,25 +93,25 @@ async def once(sign_up, seen, begun):
         seen.last = time.time()
 
 
-async def closed(sign_up, seen, clients, seconds):
+async def closed(sign_up, seen, load):
     """So many clients, each of which begins again when it has its answer."""
-    until = time.perf_counter() + seconds
+    until = time.perf_counter() + load.seconds
 
     async def client():
         while (begun := time.perf_counter()) < until:
             await once(sign_up, seen, begun)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
+        for _ in range(load.clients):
             group.create_task(client())
 
 
-async def opened(sign_up, seen, rate, seconds):
+async def opened(sign_up, seen, load):
     """So many each second, at moments that do not depend on the answers."""
     dice, at = random.Random(1), time.perf_counter()
-    until = at + seconds
+    until = at + load.seconds
     async with asyncio.TaskGroup() as group:
-        while (at := at + dice.expovariate(rate)) < until:
+        while (at := at + dice.expovariate(load.rate)) < until and len(seen.late) < load.most:
             if (early := at - time.perf_counter()) > 0:
                 await asyncio.sleep(early)
             seen.late.append(max(0.0, time.perf_counter() - at))
@@ -100,19 +125,15 @@ def quantiles(values):
     return {name: round(1000 * ordered[p], 3) for name, p in places.items()} if ordered else {}
 
 
-async def run(form, target, seconds, clients=1, rate=0.0, deadline=60.0):
+async def run(load):
     """Load a server; return what was seen."""
-    seen = Seen()
-    async with FORMS[form](target, clients, deadline) as sign_up:
-        await once(sign_up, warm := Seen(), time.perf_counter())
+    seen, warm = Seen(seed=load.seed or str(uuid4())), Seen(seed=str(uuid4()))
+    async with FORMS[load.form](load.target, load.clients, load.deadline) as sign_up:
+        await once(sign_up, warm, time.perf_counter())
         gc.collect()
         gc.freeze()
         begun, used = time.perf_counter(), cpu()
-        await (
-            opened(sign_up, seen, rate, seconds)
-            if rate
-            else closed(sign_up, seen, clients, seconds)
-        )
+        await (opened if load.rate else closed)(sign_up, seen, load)
         elapsed, used = time.perf_counter() - begun, cpu() - used
     late = quantiles(seen.late).get("p99", 0.0)
     return {
@@ -137,4 +158,4 @@ def cpu():
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(**json.loads(sys.argv[1])))))
+    print(json.dumps(asyncio.run(run(Load(**json.loads(sys.argv[1]))))))
