@@ -18,7 +18,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 CHAOS = os.environ.get("SEAWAY_CHAOS", "smoke")
 FULL = CHAOS in {"full", "long"}
 SEED = int(os.environ.get("SEAWAY_SEED", random.randrange(1_000_000)))
-TIMES = {"smoke": 240, "full": 3600, "long": 86_400}
+TIMES = {"smoke": 900, "full": 3600, "long": 86_400}
 """Seconds that one test may take."""
 KINDS = ("sqlite", "postgresql")
 MEASURED = pytest.StashKey[list]()
@@ -34,10 +34,11 @@ class Goal:
     hits: int
     of: str
     """Which test, of which kind and size."""
+    met: bool
 
     def __str__(self):
         figures = f"value={self.value:g} target={self.target} hits={self.hits}"
-        return f"GOAL {self.id} {figures} ({self.of})"
+        return f"GOAL {self.id} {figures} ({self.of}){'' if self.met else ' MISSED'}"
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,19 @@ def mortal(request, tmp_path):
 
 @pytest.fixture
 def goal(pytestconfig, request):
-    """Record a figure. Fails if the fault hit less often than it has to, to prove anything."""
+    """Record a figure. Fails if the fault hit less often than it has to, to prove anything.
 
-    def record(id, value, target, *, hits, least):
-        of = f"{request.node.name.removeprefix('test_')}, {size_of(request.node)}"
-        measured = Goal(id, value, target, hits, of)
+    A figure of time or speed that is not `met` fails in full size only: the smoke runs beside
+    others on any machine, and says that it was missed.
+    """
+
+    def record(id, value, target, *, hits, least, met=True):
+        name = request.node.name.removeprefix("test_")
+        size = size_of(request.node)
+        measured = Goal(id, value, target, hits, f"{name}, {size}", met)
         pytestconfig.stash[MEASURED].append(measured)
         assert hits >= least, f"{measured}: the fault hit {hits} times, and {least} prove it"
+        assert met or size == "smoke", measured
 
     return record
 

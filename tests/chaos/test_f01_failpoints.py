@@ -97,7 +97,7 @@ async def dies_over_three(lane, crash):
     async with asyncio.TaskGroup() as tasks:
         for one in people:
             tasks.create_task(sign_up(lane.stubs, one))
-        await until(lambda: all(one.accepted for one in people), within=30)
+        await until(lambda: all(one.accepted for one in people), within=120)
         first = min(int(one.told[0].resume_token) for one in people)
         async for count in deaths(lane.worker, lane.broker, crash, first):
             if count == 1:

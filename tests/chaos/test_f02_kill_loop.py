@@ -28,7 +28,7 @@ async def kill_in_turn(load, run, mortal, dice, stopping):
     hits = dict.fromkeys(["broker", "database", "gateway", "user_creation"], 0)
     while not stopping.is_set():
         victim = dice.choice(victims)
-        in_hand = await load.caught(within=60)
+        in_hand = await load.caught()
         await kill(victim, run, mortal)
         hits[getattr(victim, "module", victim)] += bool(in_hand)
         try:
@@ -47,7 +47,7 @@ async def test_a_kill_loop_of_everything_loses_nothing_and_repeats_nothing(
     async with Run(tmp_path, mortal.url, gateways=2, workers=2) as run:
         async with run.load(PER_SECOND) as load, asyncio.TaskGroup() as tasks:
             killing = tasks.create_task(kill_in_turn(load, run, mortal, dice, stopping))
-            await load.begun(wanted, within=3 * wanted / PER_SECOND)
+            await load.begun(wanted, within=900 + 3 * wanted / PER_SECOND)
             stopping.set()
         accepted = await run.check()
     hits = killing.result()
@@ -60,4 +60,12 @@ async def test_a_kill_loop_of_everything_loses_nothing_and_repeats_nothing(
     least = size(smoke=6, full=60, long=600)
     goal("R1 accepted and lost in a kill loop", 0, f"0 of {wanted}", hits=run.hits, least=least)
     goal("R2 rows or outcomes twice", 0, "0", hits=run.hits, least=least)
-    goal("F2 longest stall in a kill loop", stalls[-1], "< 10 s", hits=run.hits, least=least)
+    met = stalls[-1] < 10
+    goal(
+        "F2 longest stall in a kill loop",
+        stalls[-1],
+        "< 10 s",
+        hits=run.hits,
+        least=least,
+        met=met,
+    )

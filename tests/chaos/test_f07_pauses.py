@@ -46,7 +46,8 @@ async def test_a_paused_broker_loses_nothing(tmp_path, store, goal, size, dice, 
     with capsys.disabled():
         print(f"\n  {run.summary()}")
     assert accepted == len(run.history)
-    goal("F7 gap after a paused broker", max(gaps), "< 5 s", hits=run.hits, least=pauses)
+    met = max(gaps) < 5
+    goal("F7 gap after a paused broker", max(gaps), "< 5 s", hits=run.hits, least=pauses, met=met)
 
 
 @asynccontextmanager
@@ -69,7 +70,7 @@ async def pause_with_something_in_hand(worker, store):
 
     in_hand = "seaway_messages_in_progress{"
     async with nobody_can_write(store):
-        await until(lambda: asyncio.to_thread(figure, worker, in_hand), within=30)
+        await until(lambda: asyncio.to_thread(figure, worker, in_hand), within=120)
         worker.pause()
 
 

@@ -21,7 +21,7 @@ async def test_a_lost_answer_of_the_broker_is_no_second_message(
                 before = link.lost
                 run.fault("an answer to a publish is lost")
                 link.lose_next(PUB_ACK)
-                await until(lambda: link.lost > before, within=30)  # noqa: B023
+                await until(lambda: link.lost > before, within=120)  # noqa: B023
         accepted = await run.check()
     run.hits = sum(link.lost for link in run.links.values())
     with capsys.disabled():
@@ -42,7 +42,7 @@ async def test_a_retry_after_the_broker_was_killed_finds_what_is_stored(
                 link = list(run.links.values())[number % len(run.links)]
                 before = link.lost
                 link.lose_next(PUB_ACK)
-                await until(lambda: link.lost > before, within=30)  # noqa: B023
+                await until(lambda: link.lost > before, within=120)  # noqa: B023
                 at = run.fault("an answer is lost, the broker killed")
                 await run.system.server.restart()
                 await load.gap(at)

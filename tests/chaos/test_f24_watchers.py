@@ -43,7 +43,7 @@ async def die_while_they_watch(run, stubs, some):
     async with asyncio.TaskGroup() as tasks:
         for number, one in enumerate(some):
             tasks.create_task(watch(stubs[number % 10], one))
-        await until(lambda: all(len(one.told) > 1 for one in some), within=30)
+        await until(lambda: all(len(one.told) > 1 for one in some), within=120)
         run.fault("gateway killed")
         await gateway.kill()
         await worker.start()
@@ -72,4 +72,5 @@ async def test_all_watchers_of_a_dead_gateway_get_a_definite_answer_when_it_is_b
         print(f"\n  {run.summary()}, last answer {[round(s, 2) for s in slowest]} s after restart")
     assert all(one.ended for one in run.history)
     target = f"< {TARGET:g} s, all"
-    goal("R12 last definite answer", max(slowest), target, hits=hits, least=WATCHERS * deaths)
+    met, least = max(slowest) < TARGET, WATCHERS * deaths
+    goal("R12 last definite answer", max(slowest), target, hits=hits, least=least, met=met)

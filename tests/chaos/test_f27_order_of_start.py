@@ -27,7 +27,7 @@ def programs_for(folder, store, ports):
     ]
 
 
-async def says(program, words, within=20.0):
+async def says(program, words, within=120.0):
     """Wait until its readiness says so."""
     await until(lambda: asyncio.to_thread(lambda: words in program.asked("/readyz")[1]), within)
 
@@ -61,9 +61,9 @@ async def test_services_wait_for_broker_and_streams_and_refuse_streams_that_drif
         await server.kill()
     with capsys.disabled():
         print(f"\n  ready {took:.1f} s after the broker was there and prepared")
-    assert all(program.exits[-1:] == [-9] for program in programs)
-    assert all(len(program.exits) == 2 for program in programs), "a crash loop"
-    goal("F27 ready after broker and topology", took, f"<= {TARGET:g} s", hits=hits, least=2)
+    assert all(p.exits[-1:] == [-9] and len(p.exits) == 2 for p in programs), "a crash loop"
+    target = f"<= {TARGET:g} s"
+    goal("F27 ready after start", took, target, hits=hits, least=2, met=took <= TARGET)
 
 
 async def drifted(server, programs):

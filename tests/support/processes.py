@@ -14,7 +14,7 @@ from development import environment, is_free
 from seaway.testing import nats_server
 from waiting import until
 
-READY_WITHIN = 20.0
+READY_WITHIN = 120.0
 START_AGAIN_AFTER = 0.1
 """Seconds until a supervisor starts again what has ended."""
 
@@ -80,7 +80,7 @@ class Program:
                 stderr=log,
             )
 
-    async def stop(self, number=signal.SIGTERM, within=25.0):
+    async def stop(self, number=signal.SIGTERM, within=60.0):
         """Send a signal and wait for the end; return the exit code. Nobody starts it again."""
         process, self.process = self.process, None
         if process is None:

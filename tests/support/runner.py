@@ -79,7 +79,7 @@ class Run:
         self.faults.append((time.monotonic(), what))
         return self.faults[-1][0]
 
-    async def ready(self, within=30.0):
+    async def ready(self, within=120.0):
         """Wait until every service can do its job."""
         for program in self.system.programs:
             await program.ready(within)

@@ -6,11 +6,12 @@ whom asks again, at any gateway, until there is a definite answer.
 
 import asyncio
 import json
+import random
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count, cycle
+from itertools import count, cycle, takewhile
 from uuid import uuid4
 
 import grpc
@@ -20,9 +21,11 @@ from waiting import until
 
 AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
 ENDED = {api.STATE_CONFIRMED, api.STATE_REJECTED, api.STATE_EMAILED}
-ANSWERED_WITHIN = 90.0
+ANSWERED_WITHIN = 180.0
 """Seconds that a client of a load asks again before it gives up."""
-BACK_OFF = 0.05
+BACK_OFF, LONGEST_BACK_OFF = 0.05, 1.0
+"""Seconds between two tries, twice as long each time: hundreds who wait must not keep a machine
+that is slow already from ever being ready for them (tried)."""
 ATTEMPT = 10.0
 """Seconds of one call."""
 
@@ -125,21 +128,24 @@ async def sign_up(stubs, sign_up, within=60.0):
     """Ask until there is a definite answer, at any gateway, always with the same request id."""
     stubs = cycle(stubs)
     async with asyncio.timeout(within):
-        while not sign_up.ended:
+        for failed in count():
+            if sign_up.ended:
+                break
             try:
                 await attempt(next(stubs), sign_up)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in AGAIN:
                     raise
-                await asyncio.sleep(BACK_OFF)  # as a client backs off
+                longest = min(BACK_OFF * 2 ** min(failed, 10), LONGEST_BACK_OFF)
+                await asyncio.sleep(random.uniform(longest / 2, longest))
     return sign_up
 
 
 class Load:
     """People who sign up, so many a second, for as long as the context lasts.
 
-    At its end nobody begins any more, and everybody is waited for. Whoever got no answer in 90 s
-    stays in the history without one: the checker says so.
+    At its end nobody begins any more, and everybody is waited for. Whoever got no answer in three
+    minutes stays in the history without one: the checker says so.
     """
 
     def __init__(self, stubs, history, per_second=50.0, ask=a_request):
@@ -147,6 +153,8 @@ class Load:
         self._stubs = stubs
         self._per_second = per_second
         self._ask = ask
+        self._waiting = {}
+        """Ours without an outcome, by request id: a poll need not look at thousands."""
         self._stopping = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
 
@@ -162,20 +170,21 @@ class Load:
     @property
     def in_hand(self):
         """How many are accepted and have no outcome yet."""
-        return sum(s.in_hand for s in self.history)
+        return sum(one.in_hand for one in self._waiting.values())
 
-    async def caught(self, within=30.0):
+    async def caught(self, within=120.0):
         """Return, as soon as somebody is accepted and waits, how many are."""
         await until(lambda: self.in_hand, within)
         return self.in_hand
 
-    async def begun(self, number, within=600.0):
+    async def begun(self, number, within=900.0):
         """Return when so many have begun."""
         await until(lambda: len(self.history) >= number, within)
 
-    async def gap(self, since, within=60.0):
+    async def gap(self, since, within=120.0):
         """Wait for an outcome of somebody who began after `since`; return how long it took."""
-        first = len(self.history) - sum(s.begun >= since for s in self.history)
+        late = takewhile(lambda one: one.begun >= since, reversed(self.history))
+        first = len(self.history) - len(list(late))
         await until(lambda: any(s.ended for s in self.history[first:]), within)
         return min(s.ended_at for s in self.history[first:] if s.ended) - since
 
@@ -191,12 +200,14 @@ class Load:
             one = SignUp(self._ask())
             one.note("began")
             self.history.append(one)
+            self._waiting[one.request_id] = one
             self._tasks.create_task(self._sign_up(one, number))
 
     async def _sign_up(self, one, number):
         first = number % len(self._stubs)
         with suppress(TimeoutError):
             await sign_up([*self._stubs[first:], *self._stubs[:first]], one, ANSWERED_WITHIN)
+        del self._waiting[one.request_id]
 
 
 def errors_of(history):

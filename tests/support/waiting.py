@@ -4,7 +4,7 @@ import asyncio
 from inspect import isawaitable
 
 
-async def until(holds, within=10.0, every=0.005):
+async def until(holds, within=60.0, every=0.005):
     """Look every few milliseconds, until it holds. Raises TimeoutError after so many seconds."""
     async with asyncio.timeout(within):
         while True:

@@ -27,7 +27,7 @@ jetstream {{
 ANY_PORT = -1
 READY = "Server is ready"
 LISTENING = re.compile(r"Listening for client connections on \S+:(\d+)")
-START_WITHIN = 10.0
+START_WITHIN = 60.0
 
 
 class NatsServer:
