@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from acme.users.v1 import CreateUserConfirmed, CreateUserRejected, SignUpEmailHandled
-from listeners import DURABLES, listening
+from listeners import DURABLES, READY_WITHIN, caught_up, listening
 from runner import Run
 from seaway.contract import address_of
 from seaway.jetstream import JetStream
@@ -81,7 +81,7 @@ async def strike(listener, broker):
     async def has_in_hand():
         return (await broker.durables("USERS"))[DURABLES[listener.module]].ack_pending > 0
 
-    await until(has_in_hand, within=60)
+    await until(has_in_hand, within=120)
     process = listener.process
     assert listener.strike()
     await process.wait()
@@ -106,7 +106,7 @@ async def disturb(run, them, load, people, dice):
             await load.begun(max(began + third, people * (number + 1) // 3))
             await away.start()
             for program in them.programs:
-                await program.ready(60)
+                await program.ready(READY_WITHIN)
 
 
 def contact_of(user):
@@ -168,6 +168,7 @@ async def test_each_listener_has_everything_whatever_became_of_it(
         them.server.seconds = A_MAIL
         async with run.load(size(smoke=25.0, full=50.0), ask=somebody(dice)) as load:
             await disturb(run, them, load, people, dice)
+        await caught_up(run)
         accepted = await run.check()
         async with JetStream(run.system.server.url, "test") as broker:
             await broker.connected()

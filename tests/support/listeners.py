@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 from crm.fake import FakeCrm, serving
 from deltalake import DeltaTable
+from invariants import quiet
 from mail_server import MailServer
 from processes import Program, free_ports, supervised
+from seaway.jetstream import JetStream
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+READY_WITHIN = 120.0
 DURABLES = {
     "welcome_email": "welcome-email-create-user-confirmed",
     "data_warehouse": "data-warehouse-users",
@@ -102,6 +105,13 @@ class Listeners:
         return Counter((row["event_id"], row["sha256"]) for row in found.to_pylist())
 
 
+async def caught_up(run, within=600.0):
+    """Wait until no durable has anything left to do, however long a busy machine takes for it."""
+    async with JetStream(run.system.server.url, "test") as broker:
+        await broker.connected()
+        await quiet(broker, within)
+
+
 @asynccontextmanager
 async def listening(run, *, warehouse_url="", **settings):
     """Run all three on the broker of a run, audited with the rest; `settings` are for each."""
@@ -112,13 +122,13 @@ async def listening(run, *, warehouse_url="", **settings):
         fake = await stack.enter_async_context(serving(FakeCrm()))
         mailer = a_mailer(folder, url, server, own(run.store, "welcome_email"), **settings)
         mail = await stack.enter_async_context(mailer)
-        await mail.ready(60)
+        await mail.ready(READY_WITHIN)
         keeper = a_warehouse(folder, url, table, **settings)
         warehouse = await stack.enter_async_context(keeper)
-        await warehouse.ready(60)
+        await warehouse.ready(READY_WITHIN)
         caller = a_crm(folder, url, fake, own(run.store, "crm"), **settings)
         crm = await stack.enter_async_context(caller)
-        await crm.ready(60)
+        await crm.ready(READY_WITHIN)
         them = Listeners(mail, warehouse, crm, server, fake, table, run.store)
         await stack.enter_async_context(supervised(them.programs))
         run.system.workers += them.programs

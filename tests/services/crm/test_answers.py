@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from crm.answers import NotNow, check, failures
+from crm.answers import check, failures
 from crm.calling import Answer
 from crm.hubspot import MOST_INPUTS, calls_for
 from hypothesis import given
 from hypothesis import strategies as st
-from seaway.errors import DependencyDown, Unprocessable
+from seaway.errors import DependencyDown, NotNow, Unprocessable
 
 SENT = {"trace-1": "Ada@Example.org", "trace-2": "bob@example.org", "trace-3": "eve@example.org"}
 

@@ -2,13 +2,13 @@
 
 import pytest
 from acme.users.v1 import UserAddedToCrm
-from crm.answers import NotNow
 from crm.blame import MOST, Blame
 from crm.calling import NoAnswer
 from crm.fake import Faults
 from hypothesis import given
 from hypothesis import strategies as st
 from seaway.envelope import Envelope
+from seaway.errors import NotNow
 from seaway.testing import running
 from waiting import until
 

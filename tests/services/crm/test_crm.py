@@ -68,7 +68,16 @@ async def test_what_a_broker_has_lost_is_said_again_byte_for_byte(service, fake,
 
 @pytest.mark.parametrize(
     "name",
-    ["a\r\nBcc: b@c.org", "nul\0", "line\u2028separator", "👩‍🚀" * 25, "<script>", "{{7*7}}", "𝕬"],
+    [
+        "a\r\nBcc: b@c.org",
+        "nul\0",
+        "line\u2028separator",
+        "👩‍🚀" * 25,
+        "🎉" * 100,
+        "<script>",
+        "{{7*7}}",
+        "𝕬",
+    ],
 )
 async def test_a_name_arrives_as_exactly_that_text(quick, fake, confirmed, name):
     user = confirmed(name=name)
@@ -168,6 +177,16 @@ async def test_the_contacts_are_told_as_the_events_that_they_came_from(
     assert len(rows) == 230
     later = max(row.at for row in rows)
     assert [row async for row in hubspot.added(later)] == [r for r in rows if r.at == later]
+
+
+async def test_of_users_only_the_one_without_an_address_is_set_aside(quick, fake, confirmed):
+    nowhere, klingon = confirmed(), confirmed(locale="tlh-Latn-x-klingon")
+    nowhere.email = ""
+    async with running(quick) as system:
+        await system.send(confirmed(), nowhere, klingon)
+    assert system.dead_letters == ["INVALID"]
+    assert len(fake.contacts) == 2
+    assert properties_of(fake, klingon)["seaway_locale"] == "tlh-Latn-x-klingon"
 
 
 @pytest.mark.parametrize("changed", ["firstname", "email", "seaway_user_id"])

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from acme.users.v1 import CreateUserConfirmed, CreateUserRejected, UserAddedToWarehouse
 from seaway.broker import Posting
 from seaway.envelope import Envelope
@@ -120,3 +121,26 @@ async def test_the_audit_is_told_every_row_and_every_user(service, warehouse, br
     users = [row.event async for row in warehouse.users(datetime(2020, 1, 1, tzinfo=UTC))]
     assert sorted(u.SerializeToString() for u in users) == sorted(p.data for p in postings[1::2])
     assert [row async for row in warehouse.users(datetime(2100, 1, 1, tzinfo=UTC))] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a\r\nBcc: b@c.org", "nul\0", "line\u2028separator", "🎉" * 100, "<script>"),
+        *("{{7*7}}", "'; drop table users; --", "x" * 100),
+    ],
+)
+async def test_a_name_is_kept_as_exactly_that_text(service, broker, url, name):
+    async with running(service, broker=broker) as system:
+        await system.send(confirmed(display_name=name))
+        assert system.dead_letters == []
+    assert rows(url)[0]["display_name"] == name
+
+
+async def test_of_users_only_the_one_without_an_address_has_no_row(service, broker, url):
+    users = [confirmed(email=""), confirmed(locale="tlh-Latn-x-klingon")]
+    async with running(service, broker=broker) as system:
+        await system.send(*users)
+        assert system.dead_letters == ["INVALID"]
+    kept = [row for row in rows(url) if row["type"] == "CreateUserConfirmed"]
+    assert [row["locale"] for row in kept] == ["tlh-Latn-x-klingon"]
