@@ -12,7 +12,13 @@ from seaway.broker import MAX_MESSAGE_BYTES, MAX_STORED_BYTES
 from seaway.contract import address_of
 from seaway.dead_letters import DEAD
 from seaway.envelope import Envelope
-from seaway.errors import BrokerUnavailable, DependencyDown, StreamFull, Unprocessable
+from seaway.errors import (
+    BrokerUnavailable,
+    DependencyDown,
+    NotNow,
+    StreamFull,
+    Unprocessable,
+)
 from seaway.inbox import MemoryInbox, NoInbox
 from seaway.jetstream import JetStream
 from seaway.outcome import Retry, RetryPolicy
@@ -417,6 +423,30 @@ async def test_a_handler_that_takes_too_long_is_cut_off_and_tried_again(broker):
     await worker.rounds()
     assert cut == [1, 1]
     assert await worker.reasons() == ["FAILED_TOO_OFTEN"]
+
+
+def lines(logs, what):
+    return [log for log in logs if log["event"] == what]
+
+
+class Busy(NotNow):
+    """As a service would call it."""
+
+
+async def test_what_was_to_be_expected_is_logged_as_a_sentence_and_the_rest_with_its_trace(
+    broker, logs
+):
+    bug = ValueError("ada@example.org is not a number")
+    worker = await Worker.made(broker, by_name(busy=Busy("said 450"), bug=bug))
+    for name in ("busy", "bug"):
+        await worker.send(a_request(name))
+        await worker.round()
+    by_error = {line["error"]: line for line in lines(logs, "not handled")}
+    expected, unexpected = by_error["Busy"], by_error["ValueError"]
+    assert (expected["why"], expected["exc_info"]) == ("said 450", None)
+    assert unexpected["why"] == ""
+    assert isinstance(unexpected["exc_info"], ValueError)
+    assert len(worker.inbox.failures) == 2  # both count
 
 
 # What is away

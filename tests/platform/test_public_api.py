@@ -14,6 +14,7 @@ PUBLIC = [
     "DeadLetter",
     "DependencyDown",
     "Envelope",
+    "NotNow",
     "Outcome",
     "Retry",
     "RetryPolicy",

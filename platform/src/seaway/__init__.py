@@ -6,6 +6,7 @@ from seaway.errors import (
     BrokerUnavailable,
     ContractError,
     DependencyDown,
+    NotNow,
     SeawayError,
     Unprocessable,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "DeadLetter",
     "DependencyDown",
     "Envelope",
+    "NotNow",
     "Outcome",
     "Retry",
     "RetryPolicy",

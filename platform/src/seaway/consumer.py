@@ -28,7 +28,7 @@ from seaway.errors import (
 from seaway.failpoints import crash_here, crash_once_sent
 from seaway.fetching import FETCH_WAIT, close_when, filled, keep_alive, told
 from seaway.inbox import Handled, Inbox
-from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away, says_it_all
+from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away, shown
 from seaway.replies import Answer, counted, postings, row_of
 from seaway.room import Room
 from seaway.service import Subscription
@@ -234,8 +234,7 @@ class Consumer:
 
     async def decided(self, error: Exception, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Ask the policy. Failures are counted where a killed broker cannot forget them."""
-        shown = None if says_it_all(error) else error
-        log.warning("not handled", error=type(error).__name__, exc_info=shown)
+        log.warning("not handled", **shown(error))
         policy, durable = self.subscription.policy, self.subscription.durable
         ids = [id_of(delivery) for delivery in deliveries]
         attempts: Sequence[int] = [0] * len(ids)

@@ -1,7 +1,7 @@
 """What becomes of a delivery: decided here, by pure functions, and carried out elsewhere."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from seaway.errors import (
@@ -9,6 +9,7 @@ from seaway.errors import (
     DependencyDown,
     NotNow,
     Raced,
+    SeawayError,
     StreamFull,
     Unprocessable,
 )
@@ -83,7 +84,13 @@ def counts(error: Exception) -> bool:
     return not (is_away(error) or isinstance(error, BrokerUnavailable | Raced))
 
 
-def says_it_all(error: Exception) -> bool:
-    """Whether its type and its text are enough, and a stack trace would only be noise."""
+def shown(error: Exception) -> Mapping[str, object]:
+    """Return what a log line says of it: the stack trace only if it was not to be expected.
+
+    The text of our own errors holds no personal data; of others' nobody knows.
+    """
     expected = (Unprocessable, NotNow, BrokerUnavailable, Raced, TimeoutError)
-    return is_away(error) or isinstance(error, expected)
+    says_it_all = is_away(error) or isinstance(error, expected)
+    why = str(error) if says_it_all and isinstance(error, SeawayError) else ""
+    name = type(error).__name__
+    return {"error": name, "why": why, "exc_info": None if says_it_all else error}

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+
 @dataclass(slots=True)
 class Room:
     """What a process has in hand, of all its subscriptions: any number, or one suspect alone."""

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Table, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateSchema
 
@@ -66,7 +66,7 @@ class Database:
         others = _in_progress.get({})
         if self in others:
             raise RuntimeError(f"{self.schema}: this task is in a transaction already")
-        async with self._writer, self._pool.begin() as connection:
+        async with self._as_migrated(), self._writer, self._pool.begin() as connection:
             token = _in_progress.set({**others, self: connection})
             try:
                 yield connection
@@ -84,7 +84,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Look at what is committed, beside all transactions; what it writes is not kept."""
-        async with self._pool.execution_options(**{READING: True}).connect() as connection:
+        async with self._as_migrated(), self._for_reading() as connection:
             yield connection
 
     async def add_new(
@@ -134,10 +134,33 @@ class Database:
     async def ready(self) -> bool:
         """Whether the database answers, and has the schema that this release needs."""
         try:
-            async with self.reading() as connection:
+            async with self._for_reading() as connection:
                 return not await connection.run_sync(self._is_behind)
         except (SeawayError, SQLAlchemyError, OSError):
             return False
+
+    @asynccontextmanager
+    async def _as_migrated(self) -> AsyncIterator[None]:
+        """Raise DependencyDown for whatever the database refuses while its schema is behind.
+
+        An empty volume, or a release that was started before its migration, makes every
+        statement fail, and no message is to blame: it is an outage, and ends when `migrate` has
+        run. The schema itself is asked, and not the kind of error: if it is as this release
+        wants it, a table that is missing is a slip in a handler. That stays the failure of the
+        messages that meet it, or one rare message would keep a breaker open for all others.
+        """
+        try:
+            yield
+        except DBAPIError as error:
+            # By now the connection that failed has been given back.
+            async with self._for_reading() as connection:
+                behind = await connection.run_sync(self._is_behind)
+            if behind:
+                raise DependencyDown(f"{self.schema}: migrate its database first") from error
+            raise
+
+    def _for_reading(self) -> AsyncConnection:
+        return self._pool.execution_options(**{READING: True}).connect()
 
     def _upgrade(self, connection: Connection) -> None:
         if connection.dialect.name == "postgresql":

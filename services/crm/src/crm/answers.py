@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from seaway.errors import DependencyDown, Unprocessable
+from seaway.errors import DependencyDown, NotNow, Unprocessable
 
 from crm.calling import Answer, NoAnswer
 
@@ -16,10 +16,6 @@ FOR_GOOD = ("VALIDATION_ERROR", "INVALID_EMAIL", "INVALID_PARAMS", "MISSING_REQU
 """Categories of errors that another attempt will not change."""
 UNPREPARED = b"PROPERTY_DOESNT_EXIST"
 """The CRM lacks a property that it has to be given first: docs/add-a-crm.md."""
-
-
-class NotNow(Exception):
-    """The CRM could not take this contact just now. Another attempt may do."""
 
 
 def check(answer: Answer) -> Any:

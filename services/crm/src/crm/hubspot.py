@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from acme.users.v1 import CreateUserConfirmed
-from seaway.errors import DependencyDown
+from seaway.errors import DependencyDown, NotNow
 from seaway.failpoints import crash_here
 from seaway.service import Row
 
-from crm.answers import NotNow, check, failures, listed
+from crm.answers import check, failures, listed
 from crm.blame import Blame
 from crm.calling import Calls, NoAnswer
 

@@ -19,7 +19,7 @@ from aiosmtplib.errors import (
     SMTPRecipientRefused,
     SMTPResponseException,
 )
-from seaway.errors import DependencyDown, SeawayError, Unprocessable
+from seaway.errors import DependencyDown, NotNow, SeawayError, Unprocessable
 
 from welcome_email.counting import FAILURES
 from welcome_email.letters import Letter
@@ -34,11 +34,11 @@ WHO_WE_ARE = 530
 NO_SUCH_MAILBOX = (550, 551, 553)
 
 
-class Deferred(SeawayError):
+class Deferred(NotNow):
     """The server did not take the mail, and may do so later."""
 
 
-class Unconfirmed(SeawayError):
+class Unconfirmed(NotNow):
     """The mail was handed over, and no answer came: nobody knows whether it was taken."""
 
 
