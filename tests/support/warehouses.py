@@ -156,7 +156,7 @@ async def a_running_warehouse(folder, url, **settings):
         process = ServiceProcess(["python", "-m", "data_warehouse"], told, folder)
         await process.start("--prepare")
         try:
-            await until(lambda: made(broker))
+            await until(lambda: made(broker), 60)
             yield Running(broker, process, url, told)
         finally:
             await process.stop()
