@@ -1,38 +1,14 @@
 """Every piece of code in docs/a-messages-way.md is what the code says now."""
 
-import ast
-import re
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from quotes import occurs, quotes_of, source_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/a-messages-way.md").read_text()
-QUOTE = re.compile(r"^`([\w./]+)`, `([\w.]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
-QUOTES = QUOTE.findall(PAGE)
-
-
-def source_of(path, name):
-    """The lines of a class or function, decorators included; of a .proto, a message's."""
-    text = (ROOT / path).read_text()
-    if path.endswith(".proto"):
-        return re.search(rf"^message {name} \{{.*?^\}}", text, re.MULTILINE | re.DOTALL).group()
-    node = ast.parse(text)
-    for part in name.split("."):
-        named = [n for n in ast.walk(node) if getattr(n, "name", "") == part]
-        assert named, f"{path} has no {name}"
-        node = named[0]
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-
-
-def occurs(quote, source):
-    """Whether the lines of a quote stand together in a source, at whatever depth."""
-    lines, wanted = source.splitlines(), dedent(quote).strip("\n")
-    length = len(wanted.splitlines())
-    windows = (lines[i : i + length] for i in range(len(lines) - length + 1))
-    return any(dedent("\n".join(window)) == wanted for window in windows)
+QUOTES = quotes_of(PAGE)
 
 
 @pytest.mark.parametrize(("path", "name", "quote"), QUOTES, ids=[q[1] for q in QUOTES])
