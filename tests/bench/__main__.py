@@ -83,11 +83,10 @@ def chosen():
 
 async def measured(plan, figures):
     """Measure one story after the other, adding to the figures as they come."""
-    async with asyncio.timeout(plan.minutes * 60):
-        for name in plan.stories:
-            with stores() as databases:
-                async for figure in STORIES[name](plan, databases, say):
-                    figures.append(figure)
+    for name in plan.stories:
+        with stores() as databases:
+            async for figure in STORIES[name](plan, databases, say):
+                figures.append(figure)
 
 
 async def run(plan, keep):
@@ -99,8 +98,11 @@ async def run(plan, keep):
         say(f"! the machine was busy (load {load():.1f}): these are no figures to keep")
     figures, code = [], 0
     try:
-        await measured(plan, figures)
+        async with asyncio.timeout(plan.minutes * 60) as limit:
+            await measured(plan, figures)
     except TimeoutError:
+        if not limit.expired():
+            raise
         say(f"! cut off after {plan.minutes:g} minutes")
         code = CUT_OFF
     except Failed as failed:
@@ -108,7 +110,7 @@ async def run(plan, keep):
         code = BROKEN
     finally:
         report(plan, figures, here, of, keep)
-    return code
+    return code or BROKEN * any(figure.is_broken for figure in figures)
 
 
 def report(plan, figures, here, of, keep):

@@ -82,8 +82,9 @@ async def consumed(side, requests, stores, kind, setting=Setting()):
                 spent = used.per_thousand(requests)
             times, confirmed = await outcomes(broker)
         rows = await count(url, side.table(url))
-    notes = wrong(requests, len(times), confirmed, rows)
-    return Sample(rate(times), spent, [f"stuck with {left} left", *notes] if left else notes)
+    found = [f"stuck with {left} left"] if left else []
+    found += wrong(requests, len(times), confirmed, rows)
+    return Sample(rate(times), spent, wrong=found)
 
 
 def rate(times):

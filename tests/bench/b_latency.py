@@ -5,6 +5,7 @@ A latency counts from the moment when the call was to begin, so that nobody's de
 """
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from rounds import Figure, Sample, interleaved, middle
@@ -38,7 +39,10 @@ async def story(plan, stores, say):
             await interleaved(measures, plan.rounds, say, warm_up=plan.warm_up, unit="ms (p99)")
             for tail in TAILS:
                 each = {
-                    name: [Sample(seen[tail], notes=notes) for seen, notes in all_[-plan.rounds :]]
+                    name: [
+                        Sample(seen[tail], notes=notes, wrong=wrong)
+                        for seen, notes, wrong in all_[-plan.rounds :]
+                    ]
                     for name, all_ in tails.items()
                 }
                 figure, wanted = f"B.open.{tail}.load_{share}", TARGETS.get((share, tail))
@@ -53,5 +57,5 @@ async def capacity(side, seconds):
 async def at_rate(side, tails, rate, seconds):
     """The tail at a rate, in milliseconds."""
     sample, seen = await measured(side, rate=rate, seconds=seconds, clients=CLIENTS)
-    tails.append((seen["latency"], sample.notes))
-    return Sample(seen["latency"]["p99"], sample.cpu, sample.notes)
+    tails.append((seen["latency"], sample.notes, sample.wrong))
+    return replace(sample, value=seen["latency"]["p99"])

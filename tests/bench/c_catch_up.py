@@ -82,7 +82,7 @@ async def caught_up(name, backlog, stores):
         if name == "user_creation":
             rows, expected = await count(url, our_users(url)), users(backlog)
             notes += [f"{rows} rows, not {expected}"] if rows != expected else []
-    return Sample(seconds, spent, notes)
+    return Sample(seconds, spent, wrong=notes)
 
 
 async def dead(broker):

@@ -43,8 +43,9 @@ async def watched(side, count, delays):
     finally:
         await stop(process)
     notes = ["the watchers were the limit"] if seen["cpu"] > 0.9 else []
-    delays.append(Sample(seen["delays"]["p99"], notes=notes))
-    return Sample(each, notes=notes)
+    wrong = [f"{seen['heard']} updates of {2 * count}"] if seen["heard"] != 2 * count else []
+    delays.append(Sample(seen["delays"]["p99"], notes=notes, wrong=wrong))
+    return Sample(each, notes=notes, wrong=wrong)
 
 
 async def story(plan, stores, say):

@@ -13,7 +13,9 @@ class Sample:
     cpu: dict[str, float] = field(default_factory=dict)
     """CPU seconds for a thousand of what was done, by process."""
     notes: list[str] = field(default_factory=list)
-    """What a reader of the figure has to know: work that was lost, a load that was the limit."""
+    """What a reader of the figure has to know: that the load was the limit."""
+    wrong: list[str] = field(default_factory=list)
+    """What does not add up: work that was lost, calls that failed."""
 
 
 @dataclass
@@ -52,9 +54,19 @@ class Figure:
     @property
     def notes(self):
         """Each note once, said of whom."""
-        said = [f"ours: {note}" for sample in self.ours for note in sample.notes]
-        said += [f"peer: {note}" for sample in self.peer for note in sample.notes]
+        sides = (("ours", self.ours), ("peer", self.peer))
+        said = [
+            f"{side}: {note}"
+            for side, samples in sides
+            for sample in samples
+            for note in (*sample.wrong, *sample.notes)
+        ]
         return list(dict.fromkeys(said))
+
+    @property
+    def is_broken(self):
+        """Whether something of ours does not add up. A peer's shortcomings are only told."""
+        return any(sample.wrong for sample in self.ours)
 
 
 def middle(samples):
@@ -78,7 +90,7 @@ async def interleaved(sides, rounds, say, *, warm_up=1, unit="/s"):
         for name, measure in sides.items():
             sample = await measure()
             counts = f"round {number} of {rounds}" if number > 0 else "warm-up"
-            noted = "".join(f"  ! {note}" for note in sample.notes)
+            noted = "".join(f"  ! {note}" for note in (*sample.wrong, *sample.notes))
             say(f"    {name:<22} {sample.value:>10,.1f} {unit:<10} {counts}{noted}")
             if number > 0:
                 samples[name].append(sample)

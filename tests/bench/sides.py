@@ -85,13 +85,13 @@ async def measured(side, **load):
     cpu = {**used.per_thousand(seen["done"]), "load": 1000 * seen["cpu"] * seen["elapsed"]}
     cpu["load"] = round(cpu["load"] / max(seen["done"], 1), 3)
     added = await side.rows() - before
-    return Sample(seen["rate"], cpu, noted(seen, added)), seen
-
-
-def noted(seen, added):
-    """What has to be known about a round: who was the limit, and what does not add up."""
     notes = ["the load was the limit"] if seen["was_the_limit"] else []
-    notes += [f"{number} failed with {name}" for name, number in seen["failed"].items()]
+    return Sample(seen["rate"], cpu, notes, wrong(seen, added)), seen
+
+
+def wrong(seen, added):
+    """What does not add up."""
+    notes = [f"{number} failed with {name}" for name, number in seen["failed"].items()]
     confirmed = seen["done"] + seen["before"]
     if added < confirmed:
         notes.append(f"{confirmed} confirmed, and only {added} rows")
