@@ -18,6 +18,8 @@ import psutil
 
 PR_SET_PDEATHSIG = 1
 START_WITHIN = 30
+TRIES = 5
+"""Ports that are tried."""
 
 
 class PostgreSQL:
@@ -47,7 +49,7 @@ class PostgreSQL:
         if not self.state.exists():
             initdb = ["--username=postgres", "--auth=trust", "--locale=C", "--encoding=UTF8"]
             self._run("initdb", "-D", self.state, *initdb, "--no-sync", **self.as_nobody)
-        self.start()
+        self._start_at_a_free_port()
         return self
 
     def __exit__(self, *_):
@@ -72,6 +74,18 @@ class PostgreSQL:
             if self.server.poll() is not None or time.monotonic() > until:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.01)
+
+    def _start_at_a_free_port(self):
+        """Start it for the first time. A port that was free may be taken by now: try others."""
+        for last in reversed(range(TRIES)):
+            try:
+                self.start()
+                break
+            except RuntimeError as error:
+                if last == 0 or "Address already in use" not in str(error):
+                    raise
+                self.server.wait()
+                self.port = _free_port()
 
     def stop(self, how=signal.SIGINT):
         """Stop it: SIGINT cuts the connections and writes everything, SIGQUIT only cuts."""
