@@ -211,10 +211,12 @@ POISON = {
 
 @pytest.mark.parametrize("reason", POISON)
 async def test_what_nobody_can_read_is_set_aside_as_it_came_and_the_others_go_on(broker, reason):
-    worker = await Worker.made(broker, by_name())
+    handle = by_name()
+    worker = await Worker.made(broker, handle)
     poison = POISON[reason]
     await worker.send(a_request(), poison, a_request())
     await worker.round()
+    assert handle.calls == [["Ada", "Ada"]]  # no halving: it is known which one it is
     [letter] = await worker.letters()
     assert letter.reason == reason.split()[0]
     assert (letter.data, letter.headers) == (poison.data, poison.headers)

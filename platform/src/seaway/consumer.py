@@ -6,7 +6,7 @@ is one of its steps, in order.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
 
@@ -15,9 +15,8 @@ from google.protobuf.message import Message
 
 from seaway.breaker import Breaker
 from seaway.broker import Broker, Delivery, Pull
-from seaway.contract import installed_types
 from seaway.dead_letters import id_of, set_aside
-from seaway.envelope import Envelope, decode
+from seaway.envelope import Envelope
 from seaway.errors import (
     BrokerUnavailable,
     DependencyDown,
@@ -29,7 +28,7 @@ from seaway.failpoints import crash_here, crash_once_sent
 from seaway.fetching import FETCH_WAIT, close_when, filled, keep_alive, told
 from seaway.inbox import Handled, Inbox
 from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away, shown
-from seaway.replies import Answer, counted, postings, row_of
+from seaway.replies import Answer, counted, decoded, postings, row_of
 from seaway.room import Room
 from seaway.service import Subscription
 from seaway.suspects import MOST_KILLS, Suspect, split, told_apart
@@ -191,10 +190,15 @@ class Consumer:
         """Return each one's replies: those of the first time, if it was handled before.
 
         The effect, the fact that it is handled and the replies are kept together, or none. Of a
-        message that failed alone nothing is kept, and its error is its answer.
+        message that failed alone nothing is kept, and its error is its answer; so it is of one
+        that nobody can read, and the others need not be halved to find it.
         """
-        messages = [self.decoded(delivery) for delivery in deliveries]
-        rows = [row_of(m, d) for m, d in zip(messages, deliveries, strict=True)]
+        read = [decoded(delivery, self.subscription) for delivery in deliveries]
+        pairs = zip(read, deliveries, strict=True)
+        rows = [row_of(m, d) for m, d in pairs if not isinstance(m, Exception)]
+        messages = [message for message in read if not isinstance(message, Exception)]
+        if not messages:
+            return [error for error in read if isinstance(error, Exception)]
         async with self.inbox.transaction(self.subscription.durable) as transaction:
             known = dict(await transaction.find([message.id for message in messages]))
             failed: dict[str, Exception] = {}
@@ -215,7 +219,8 @@ class Consumer:
                         )
                 await transaction.record([known[id] for id in new if id in known])
             crash_here("U2")
-        return [failed.get(message.id) or known[message.id].replies for message in messages]
+        answers = {m.id: failed.get(m.id) or known[m.id].replies for m in messages}
+        return [m if isinstance(m, Exception) else answers[m.id] for m in read]
 
     async def published(
         self, deliveries: Sequence[Delivery], answers: Sequence[Answer]
@@ -250,14 +255,6 @@ class Consumer:
             self.breaker.down()
             error = away
         return [policy.decide(error, attempt) for attempt in attempts]
-
-    def decoded(self, delivery: Delivery) -> Envelope[Message]:
-        """Read a delivery as the type that it says it is. Raises Unprocessable."""
-        type_ = installed_types().get(delivery.headers.get("ce-type", ""))
-        if type_ not in self.subscription.messages:
-            raise Unprocessable("UNKNOWN_TYPE")
-        message = decode(type_, delivery.data, delivery.headers)
-        return replace(message, sequence=delivery.sequence, stored_at=delivery.at)
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Carry out what was decided. A dead letter is stored before the broker lets go of it.

@@ -1,13 +1,15 @@
-"""What a message is answered with: as the inbox keeps it, and as the broker takes it."""
+"""How a message is read, and what it is answered with: for the inbox, and for the broker."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 from google.protobuf.message import Message
 
 from seaway.broker import Conflict, Delivery, Posting, Receipt
-from seaway.envelope import Envelope
+from seaway.contract import installed_types
+from seaway.envelope import Envelope, decode
 from seaway.errors import Unprocessable
 from seaway.inbox import Handled
 from seaway.service import Caused, Subscription
@@ -17,6 +19,18 @@ log = structlog.get_logger("seaway.consumer")
 
 type Answer = tuple[Posting, ...] | Exception
 """A message's replies; or, if it failed and others of its batch did not, its error."""
+
+
+def decoded(delivery: Delivery, subscription: Subscription) -> Envelope[Message] | Unprocessable:
+    """Read a delivery as the type that it says it is; or return why nobody can."""
+    type_ = installed_types().get(delivery.headers.get("ce-type", ""))
+    if type_ not in subscription.messages:
+        return Unprocessable("UNKNOWN_TYPE")
+    try:
+        message = decode(type_, delivery.data, delivery.headers)
+    except Unprocessable as why:
+        return why
+    return replace(message, sequence=delivery.sequence, stored_at=delivery.at)
 
 
 def row_of(message: Envelope[Message], delivery: Delivery) -> Handled:
