@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 from postgresql import PostgreSQL
 
 IN_CI = bool(os.environ.get("CI"))
+HERE = Path(__file__).parent
+UNMEASURED = {"chaos", "services"}
 
 
 def _failed_if_skipped(report):
@@ -25,6 +28,18 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     return _failed_if_skipped((yield))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def measured(request):
+    """Measure which lines of the platform a test reaches in the processes that it starts, too.
+
+    Not where hundreds are started and killed: measuring makes each start half a second later.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.relative_to(HERE).parts[0] in UNMEASURED:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
