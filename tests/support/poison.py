@@ -1,6 +1,7 @@
 """Poison: messages that a service cannot handle, must not, or dies of. And a service for them."""
 
 import asyncio
+import math
 from pathlib import Path
 
 from backlogs import command
@@ -9,7 +10,7 @@ from sign_ups import a_request
 
 PERILOUS = Path(__file__).parent
 """Where the module `perilous` is: user creation that some names are the death of."""
-AT_ONCE = 100
+AT_ONCE = 20
 LARGEST = 64 * 1024
 """What the stream takes, headers and all."""
 
@@ -57,9 +58,12 @@ def named(name):
     return peril
 
 
-async def publish(broker, messages):
-    """As a stranger would, who does not look how large a message is."""
+async def publish(broker, messages, per_second=math.inf):
+    """As a stranger would, who does not look how large a message is; so many a second at most."""
+    clock = asyncio.get_running_loop()
+    began = clock.time()
     for start in range(0, len(messages), AT_ONCE):
+        await asyncio.sleep(began + start / per_second - clock.time())
         answers = await asyncio.gather(
             *(broker.connection.request(*each) for each in messages[start : start + AT_ONCE])
         )
