@@ -9,9 +9,12 @@ from uuid import uuid4
 import pyarrow.compute as pc
 import pytest
 from acme.users.v1 import SignUpEmailHandled
+from data_warehouse.cli import STREAM
 from data_warehouse.entries import as_arrow
 from data_warehouse.forgetting import conversations, delete
-from data_warehouse.table import commit
+from data_warehouse.place import Place
+from data_warehouse.rebuilding import Rebuilding
+from data_warehouse.table import Origin, commit
 from deltalake import DeltaTable
 from processes import free_ports
 from seaway.audit import Kind, ask_services, audited
@@ -106,6 +109,24 @@ async def test_what_comes_later_of_somebody_forgotten_is_no_loss_either(warehous
     assert {(row["type"], row["sha256"], row["email"]) for row in kept} == {
         ("forgotten", None, None)
     }
+
+
+async def test_who_is_forgotten_while_a_table_is_made_anew_does_not_come_back(warehouse):
+    gone = await warehouse.user(email="gone@example.org")
+    await warehouse.user(email="stays@example.org")
+    url, broker = warehouse.running.url, warehouse.running.broker
+    kept = (await broker.streams())["USERS"]
+    rebuilding = Rebuilding(Place(url), Origin("USERS", DURABLE, kept.created), STREAM, kept)
+    try:
+        watermark = await rebuilding.beside(broker)
+        await warehouse.forget(gone)
+        rebuilding.swap(watermark)
+    finally:
+        rebuilding.clear()
+    emails = {row["email"] for row in rows(url, ["email"])}
+    assert emails == {None, "stays@example.org"}
+    report = await warehouse.report()
+    assert (report.differences, report.forgotten) == ((), {DURABLE: 3})
 
 
 async def test_a_row_that_merely_vanished_is_a_loss(warehouse):

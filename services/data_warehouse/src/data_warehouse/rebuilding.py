@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
+import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from google.protobuf.message import Message
@@ -20,8 +21,9 @@ from seaway.topology import FoundStream
 
 from data_warehouse.comparing import Difference, compared, selected
 from data_warehouse.entries import FORGOTTEN, Entry
+from data_warehouse.forgetting import delete
 from data_warehouse.place import Place
-from data_warehouse.table import Origin, StreamTable, create, found, schema_of_table
+from data_warehouse.table import Origin, StreamTable, create, found, schema_of_table, tombstones_of
 from data_warehouse.table import replace as put_in_place
 from data_warehouse.writer_lock import sole_writer
 
@@ -71,7 +73,8 @@ class Rebuilding:
     def swap(self, watermark: int) -> int:
         """Put the new rows in the place of the old ones, in one commit; return its version.
 
-        What the service has added meanwhile is taken along. The earlier versions stay readable
+        What the service has added meanwhile is taken along, and who was forgotten meanwhile is
+        forgotten. The earlier versions stay readable
         until upkeep deletes their files.
         """
         with sole_writer(self.place.url, LOCK_WITHIN):
@@ -79,6 +82,7 @@ class Rebuilding:
                 old, new = self._old(), self._new()
                 reached = old.transaction_version(self.origin.application) or 0
                 self._copy(f"{self._of_this_stream} and sequence > {watermark}", old, new)
+                self._forget(old, new)
                 try:
                     rows = new.to_pyarrow_dataset().scanner().to_reader()
                     put_in_place(old, rows, {self.origin.application: reached})
@@ -115,6 +119,13 @@ class Rebuilding:
 
     def _copy(self, question: str, old: DeltaTable, new: DeltaTable) -> None:
         write_deltalake(new, selected(question, old=old, new=new), mode="append")
+
+    def _forget(self, old: DeltaTable, new: DeltaTable) -> None:
+        """Forget whom the old table has forgotten since its tombstones were copied."""
+        if gone := sorted(tombstones_of(old).owners - tombstones_of(new).owners):
+            delete(new, pc.field("request_id").isin(gone) | pc.field("user_id").isin(gone))
+            missing = f"{TOMBSTONES} and event_id not in (select event_id from new)"  # noqa: S608
+            self._copy(missing, old, new)
 
     def _carry_over(self, old: DeltaTable, new: DeltaTable) -> None:
         """Take along what the stream does not keep any more."""
