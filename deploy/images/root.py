@@ -36,7 +36,11 @@ NOT_OF_PACKAGES = (
 )
 LAUNCHER = """#!/opt/seaway/bin/python -I
 import runpy
+import signal
+import sys
 
+# Process 1 ignores what it does not handle, and a service begins to handle this when it runs.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 runpy.run_module("{module}", run_name="__main__", alter_sys=True)
 """
 
@@ -49,6 +53,7 @@ def put_together(root: Path, module: str) -> None:
     launcher = root / SERVICE.relative_to("/") / "bin/service"
     launcher.write_text(LAUNCHER.format(module=module))
     launcher.chmod(0o755)
+    remove(launcher.parent.glob("[aA]ctivate*"))
     packages = next(root.glob("opt/seaway/lib/python3*/site-packages"))
     for pattern in NOT_OF_PACKAGES:
         remove(packages.glob(pattern))

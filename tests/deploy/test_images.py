@@ -1,5 +1,6 @@
 """The recipe of the images: what is in them, who runs them, and what never gets there."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -110,3 +111,41 @@ def test_make_images_builds_each_from_the_base_that_is_asked_for(built):
         assert (ROOT / member / "src" / told["MODULE"].replace(".", "/") / "__main__.py").exists()
         assert f"seaway/{told['SERVICE'].replace('_', '-')}:1.2.3" in words
         assert "id=pip,src=/dev/null" in words
+
+
+def assembling():
+    """deploy/images/root.py, which the Dockerfile runs, as a module."""
+    spec = importlib.util.spec_from_file_location("root", ROOT / "deploy/images/root.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_sigterm_ends_it_even_before_the_service_could_handle_it(tmp_path):
+    # Process 1 of a container is not ended by a signal that it does not handle.
+    (tmp_path / "slow.py").write_text(
+        "import signal\nprint('begun', flush=True)\nsignal.pause()\n"
+    )
+    launcher = tmp_path / "service"
+    launcher.write_text(assembling().LAUNCHER.format(module="slow"))
+    process = subprocess.Popen(
+        [sys.executable, launcher], env={"PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout.readline() == b"begun\n"
+        process.terminate()
+        assert process.wait(50) == 143
+
+
+def test_a_library_that_a_wheel_holds_three_times_is_kept_once(tmp_path):
+    for name in ("libx.so", "libx.so.1", "libx.so.1.2"):
+        (tmp_path / name).write_bytes(b"the same")
+    (tmp_path / "liby.so").write_bytes(b"this")
+    (tmp_path / "liby.so.1").write_bytes(b"that")
+    assembling().link_twins(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.is_symlink()) == [
+        "libx.so.1.2",
+        "liby.so",
+        "liby.so.1",
+    ]
+    assert (tmp_path / "libx.so").read_bytes() == b"the same"
