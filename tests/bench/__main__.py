@@ -28,6 +28,7 @@ from machine import load, machine, versions
 from plan import FULL, HEADLINE, SMOKE
 from plot import bars
 from programs import Failed
+from readme import renew
 from report import entry, merged, spent, table
 from seaway.telemetry import configure_logging
 from stores import stores
@@ -67,7 +68,7 @@ def chosen():
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--watchers", type=int)
     parser.add_argument("--stored", help="10000,1000000,10000000: also hours of patience")
-    parser.add_argument("--no-report", action="store_true", help="leave docs/bench as it is")
+    parser.add_argument("--no-report", action="store_true", help="keep no figure")
     options = parser.parse_args()
     plan = PLANS[options.plan]
     sizes = ("rounds", "requests", "seconds", "backlog", "watchers", "minutes")
@@ -78,7 +79,9 @@ def chosen():
         given["clients"] = tuple(map(int, options.clients.split(",")))
     if options.stored:
         given["stored"] = tuple(map(int, options.stored.split(",")))
-    return replace(plan, **given), not options.no_report and plan is not SMOKE
+    # Docs and README say how much was measured: figures of another size are not for them.
+    usual = not set(sizes[:-1]) & given.keys() and plan is not SMOKE
+    return replace(plan, **given), usual and not options.no_report
 
 
 async def measured(plan, figures):
@@ -119,6 +122,8 @@ def report(plan, figures, here, of, keep):
     folder = DOCS if keep else Path(tempfile.gettempdir()) / "seaway-bench"
     known = merged(folder / "results.json", [entry(figure, here, of) for figure in figures])
     (folder / "results.svg").write_text(bars(known))
+    if keep:
+        renew(known)
     print(f"\nin {folder}: results.json, results.svg")
 
 
@@ -126,5 +131,5 @@ if __name__ == "__main__":
     configure_logging("bench", "error", "console")
     try:
         sys.exit(asyncio.run(run(*chosen())))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)

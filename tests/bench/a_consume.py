@@ -112,6 +112,8 @@ async def story(plan, stores, say):
             name: partial(consumed, side, plan.requests, stores, kind)
             for name, side in SIDES.items()
         }
-        samples = await interleaved(sides, plan.rounds, say, warm_up=plan.warm_up)
+        samples = await interleaved(
+            sides, plan.rounds, say, within=plan.patience, warm_up=plan.warm_up
+        )
         for peer, target in TARGETS.items():
             yield Figure(f"A.{peer}.{kind}", "outcomes/s", samples["ours"], samples[peer], target)

@@ -38,7 +38,9 @@ async def story(plan, stores, say):
                 name: partial(throughput, side, latencies[name], clients, plan.seconds)
                 for name, side in sides.items()
             }
-            samples = await interleaved(measures, plan.rounds, say, warm_up=plan.warm_up)
+            samples = await interleaved(
+                measures, plan.rounds, say, within=plan.patience, warm_up=plan.warm_up
+            )
             for name in ("twin", "unary", "fastapi"):
                 wanted = TARGETS.get((name, clients))
                 figure = f"B.{name}.clients_{clients}"
@@ -46,7 +48,7 @@ async def story(plan, stores, say):
             for tail, wanted in LATENCY.items():
                 wanted = wanted if clients == 1 else None
                 ours_, twins = (
-                    [Sample(seen[tail]) for seen in latencies[name][-plan.rounds :]]
+                    [Sample(seen[tail]) for seen in latencies[name][-len(samples[name]) :]]
                     for name in ("ours", "twin")
                 )
                 figure = f"B.latency.{tail}.clients_{clients}"

@@ -27,7 +27,7 @@ async def story(plan, stores, say):
         }
         say("latency: what each can do")
         capacities = {name: partial(capacity, side, plan.seconds) for name, side in sides.items()}
-        able = await interleaved(capacities, min(plan.rounds, 3), say, warm_up=1)
+        able = await interleaved(capacities, min(plan.rounds, 3), say, within=plan.patience)
         for share in SHARES:
             rate = middle(able["twin"]) * share / 100
             say(f"latency: {rate:,.0f} begin each second, {share} % of what the twin can do")
@@ -36,12 +36,19 @@ async def story(plan, stores, say):
                 name: partial(at_rate, side, tails[name], rate, 2 * plan.seconds)
                 for name, side in sides.items()
             }
-            await interleaved(measures, plan.rounds, say, warm_up=plan.warm_up, unit="ms (p99)")
+            done = await interleaved(
+                measures,
+                plan.rounds,
+                say,
+                within=plan.patience,
+                warm_up=plan.warm_up,
+                unit="ms (p99)",
+            )
             for tail in TAILS:
                 each = {
                     name: [
                         Sample(seen[tail], notes=notes, wrong=wrong)
-                        for seen, notes, wrong in all_[-plan.rounds :]
+                        for seen, notes, wrong in all_[-len(done["ours"]) :]
                     ]
                     for name, all_ in tails.items()
                 }

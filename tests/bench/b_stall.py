@@ -34,7 +34,9 @@ async def story(plan, stores, say):
             name: partial(stalled, side, deadline, stores, plan.stall, seen[name])
             for name, (side, deadline) in sides.items()
         }
-        await interleaved(measures, min(plan.rounds, 3), say, warm_up=0, unit="failed")
+        await interleaved(
+            measures, min(plan.rounds, 3), say, within=plan.patience, warm_up=0, unit="failed"
+        )
         failed, last = (
             {name: [Sample(each[what]) for each in rounds] for name, rounds in seen.items()}
             for what in ("failed", "last")
@@ -71,4 +73,5 @@ async def stalled(side, deadline, stores, seconds, rounds):
     failed = sum(seen["failed"].values()) + late
     rounds.append({"failed": failed, "last": seen["last"] - returned})
     notes = [f"{number} × {name}" for name, number in seen["failed"].items()]
+    notes += [f"{seen['again']} asked to try again"] if seen["again"] else []
     return Sample(failed, notes=notes)

@@ -95,7 +95,9 @@ async def story(plan, stores, say):
     """Yield the figures of C: seconds for the backlog."""
     say(f"C: {plan.backlog:,} messages waiting")
     sides = {name: partial(caught_up, name, plan.backlog, stores) for name in plan.consumers}
-    samples = await interleaved(sides, plan.backlog_rounds, say, warm_up=0, unit="s")
+    samples = await interleaved(
+        sides, plan.backlog_rounds, say, within=plan.patience, warm_up=0, unit="s"
+    )
     for name in plan.consumers:
         wanted = WITHIN if name == "user_creation" else None
         yield Figure(f"C.{name}", "s", samples[name], target=wanted, less_is_better=True)

@@ -54,7 +54,9 @@ async def story(plan, stores, say):
     delays, rounds = [], min(plan.rounds, 3)
     async with ours(stores, **SETTINGS) as side:
         measures = {"watchers": partial(watched, side, plan.watchers, delays)}
-        samples = await interleaved(measures, rounds, say, warm_up=0, unit="kB each")
+        samples = await interleaved(
+            measures, rounds, say, within=plan.patience, warm_up=0, unit="kB each"
+        )
     # What it once took a process does not give back: only the first round tells.
     yield Figure(
         "D.memory", "kB each", samples["watchers"][:1], target=KILOBYTES, less_is_better=True

@@ -76,7 +76,7 @@ async def story(plan, stores, say):
     }
     say(f"F: {plan.requests:,} requests in front of user_creation, in a system that has grown")
     sides = {name: partial(consume, setting) for name, setting in settings.items()}
-    samples = await interleaved(sides, rounds, say, warm_up=0)
+    samples = await interleaved(sides, rounds, say, within=plan.patience, warm_up=0)
     least = f"stored_{min(plan.stored)}"
     for stored in plan.stored:
         name = f"stored_{stored}"

@@ -27,6 +27,7 @@ BUSY = 0.9
 """Of one core: a load that needs more is the limit."""
 LATE = 0.05
 """Seconds: an open loop that begins later than that is the limit, too."""
+TRY_AGAIN_AFTER = 0.2
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
@@ -54,6 +55,8 @@ class Seen:
     accepted: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     failed: Counter = field(default_factory=Counter)
+    again: int = 0
+    """How often a server asked to try again."""
     last: float = 0.0
     """When the last one was confirmed, by the clock of the machine."""
     seed: str = ""
@@ -76,14 +79,28 @@ def a_request(request_id):
     )
 
 
+async def answered(sign_up, request, accepted):
+    """Whether there was an answer: UNAVAILABLE asks a client to try again, so all of them do."""
+    try:
+        await sign_up(request, accepted)
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return True
+
+
 async def once(sign_up, seen, begun):
     """Sign one up; the time counts from `begun`."""
 
     def accepted():
         seen.accepted.append(time.perf_counter() - begun)
 
+    request = a_request(request_id_of(seen.seed, next(seen.numbers)))
     try:
-        await sign_up(a_request(request_id_of(seen.seed, next(seen.numbers))), accepted)
+        while not await answered(sign_up, request, accepted):
+            seen.again += 1
+            await asyncio.sleep(TRY_AGAIN_AFTER)
     except grpc.aio.AioRpcError as error:
         seen.failed[error.code().name] += 1
     except (Refused, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -140,6 +157,7 @@ async def run(load):
         "done": len(seen.latencies),
         "before": len(warm.latencies),
         "failed": dict(seen.failed),
+        "again": seen.again,
         "accepted": len(seen.accepted),
         "elapsed": elapsed,
         "rate": len(seen.latencies) / elapsed,

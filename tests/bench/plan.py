@@ -13,6 +13,8 @@ class Plan:
     """After which the run is cut off; what was measured until then is kept."""
     rounds: int = 5
     warm_up: int = 1
+    patience: float = 240.0
+    """Seconds after which no other round begins; a figure says of how many it is the median."""
     requests: int = 20_000
     """Waiting for each side of A."""
     clients: tuple[int, ...] = (1, 64)
@@ -33,6 +35,7 @@ FULL = Plan(
     "full",
     ("A", "B", "latency", "stall", "C", "D", "E", "F", "memory"),
     minutes=130,
+    patience=600.0,
     clients=(1, 16, 64, 256),
     consumers=("user_creation", "welcome_email", "data_warehouse", "crm"),
 )

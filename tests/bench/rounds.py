@@ -1,5 +1,6 @@
 """Rounds: A B A B, on one machine, in one run, after rounds that do not count."""
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import median
@@ -80,13 +81,17 @@ def cpu(samples):
     return {name: median(sample.cpu.get(name, 0.0) for sample in samples) for name in names}
 
 
-async def interleaved(sides, rounds, say, *, warm_up=1, unit="/s"):
+async def interleaved(sides, rounds, say, *, within, warm_up=1, unit="/s"):
     """Measure each side in turn, so many times; return the samples by side.
 
-    `sides` are functions by name; each returns a Sample.
+    `sides` are functions by name; each returns a Sample. After `within` seconds no other round
+    begins, but there is always one that counts.
     """
-    samples = defaultdict(list)
+    samples, begun = defaultdict(list), time.monotonic()
     for number in range(1 - warm_up, rounds + 1):
+        if number > 1 and time.monotonic() - begun > within:
+            say(f"    that took long: {number - 1} rounds instead of {rounds}")
+            break
         for name, measure in sides.items():
             sample = await measure()
             counts = f"round {number} of {rounds}" if number > 0 else "warm-up"

@@ -86,6 +86,7 @@ async def measured(side, **load):
     cpu["load"] = round(cpu["load"] / max(seen["done"], 1), 3)
     added = await side.rows() - before
     notes = ["the load was the limit"] if seen["was_the_limit"] else []
+    notes += [f"{seen['again']} asked to try again"] if seen["again"] else []
     return Sample(seen["rate"], cpu, notes, wrong(seen, added)), seen
 
 
