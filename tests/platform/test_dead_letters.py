@@ -1,6 +1,7 @@
 """Dead letters: what is kept of a message, and the way back to the one durable that gave up."""
 
 import asyncio
+import hashlib
 import json
 import signal
 from dataclasses import replace
@@ -13,7 +14,7 @@ from seaway.broker import Posting
 from seaway.commands import redriving
 from seaway.commands.moments import moment_of
 from seaway.commands.redriving import redrive_each
-from seaway.dead_letters import DEAD, Letter, discard, letters, redrive, stream_with
+from seaway.dead_letters import DEAD, Letter, discard, discarded, letters, redrive, stream_with
 from seaway.errors import ContractError, KeyReused, Unprocessable
 from seaway.jetstream import JetStream
 from seaway.service import Service, redrive_subject
@@ -212,6 +213,25 @@ async def test_a_letter_is_thrown_away_once(broker):
     assert await discard(broker, letter)
     assert not await discard(broker, letter)
     assert await worker.letters() == []
+
+
+async def test_of_what_was_redriven_meanwhile_nobody_notes_that_it_was_thrown_away(broker):
+    worker = await with_letters(broker, a_request("bad"))
+    [letter] = await worker.letters()
+    await redrive(broker, letter)
+    assert await discard(broker, letter) is False
+    assert [note async for note in discarded(broker)] == []
+
+
+async def test_of_what_was_thrown_away_a_note_stays_without_the_body(broker):
+    worker = await with_letters(broker, a_request("bad"))
+    [letter] = await worker.letters()
+    assert await discard(broker, letter) is True
+    assert await discard(broker, letter) is False  # and it is still noted
+    [note] = [note async for note in discarded(broker)]
+    assert (note.durable, note.sha256) == (DURABLE, hashlib.sha256(letter.data).digest())
+    assert note.headers == letter.headers
+    assert broker.messages(DEAD.name)[-1].data == b""
 
 
 async def test_letters_are_found_by_durable_and_by_reason(broker):
