@@ -8,7 +8,7 @@ from rounds import cpu, middle
 
 def table(figures):
     """The figures as lines, with the CPU seconds that they took."""
-    head = f"{'':<36}{'ours':>12}{'peer':>12}  {'unit':<11}{'ratio':>7}  {'min to max':<16}target"
+    head = f"{'':<36}{'ours':>12}{'peer':>12}  {'unit':<11}{'ratio':>7}  {'min to max':<20}target"
     return [head, *(line for figure in figures for line in lines(figure))]
 
 
@@ -19,7 +19,7 @@ def lines(figure):
     span = f"{min(figure.each):,.2f} to {max(figure.each):,.2f}" if figure.each else "-"
     yield (
         f"{figure.name:<36}{middle(figure.ours):>12,.1f}{peer:>12}  {figure.unit:<11}"
-        f"{ratio:>7}  {span:<16}{target(figure)}"
+        f"{ratio:>7}  {span:<20}{target(figure)}"
     )
     for note in figure.notes:
         yield f"    ! {note}"
