@@ -17,6 +17,8 @@ from contextlib import suppress
 
 TO_SERVER, TO_CLIENT = "to the server", "to the client"
 SEGMENT = 65536
+SEGMENTS = 1000
+"""How many are under way at most."""
 RST = struct.pack("ii", 1, 0)
 
 
@@ -104,20 +106,35 @@ class Proxy:
         self._lines[line] = (writer, upstream[1])
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pass(reader, upstream[1], TO_SERVER))
-                tasks.create_task(self._pass(upstream[0], writer, TO_CLIENT))
+                for source, sink, direction in (
+                    (reader, upstream[1], TO_SERVER),
+                    (upstream[0], writer, TO_CLIENT),
+                ):
+                    under_way = asyncio.Queue(SEGMENTS)
+                    tasks.create_task(self._take(source, under_way))
+                    tasks.create_task(self._pass(under_way, sink, direction))
         except* (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             for each in self._lines.pop(line):
                 _cut(each)
 
-    async def _pass(self, reader, writer, direction):
-        way = self._ways[direction]
+    async def _take(self, reader, under_way):
+        # Many are under way at a time, as on a long line: a delay is none of the next one's.
+        clock = asyncio.get_running_loop()
         while segment := await reader.read(self.slice):
-            if self.delay:
-                self.delayed += 1
-                await asyncio.sleep(self.delay)
+            self.delayed += bool(self.delay)
+            await under_way.put((clock.time() + self.delay, segment))
+        await under_way.put((clock.time(), b""))
+
+    async def _pass(self, under_way, writer, direction):
+        way, clock = self._ways[direction], asyncio.get_running_loop()
+        while True:
+            due, segment = await under_way.get()
+            if (early := due - clock.time()) > 0:
+                await asyncio.sleep(early)
+            if not segment:
+                break
             if not way.is_set():
                 self.held += 1
                 await way.wait()
