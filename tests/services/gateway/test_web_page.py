@@ -63,6 +63,8 @@ async def test_nothing_comes_from_elsewhere_and_nothing_is_inline(http):
         assert answer.headers["x-frame-options"] == "DENY"
     html = (await http.get("/")).text
     assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=", html)
+    # Without its script the form sends nothing anywhere; least of all in an address.
+    assert (policy["form-action"], '<form id="form" method="post"' in html) == ("'none'", True)
     assert not ELSEWHERE.search((WEB / "../src/gateway/site/index.html").read_bytes())
 
 

@@ -73,7 +73,7 @@ function said(reached: State, email: string): [string, string] {
     case State.REJECTED:
       return ["Almost there", `You are signed up. We are writing to ${email}.`];
     case State.EMAILED:
-      return ["Look into your inbox", `We have written to ${email}.`];
+      return ["Check your inbox", `We have written to ${email}.`];
     default:
       return ["One moment", "We are sending your request."];
   }
