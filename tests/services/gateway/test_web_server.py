@@ -90,6 +90,7 @@ async def test_a_request_that_never_ends_is_not_waited_for(sent):
         said = await reader.read()  # up to the end: the connection is closed
         writer.close()
     assert said.startswith(b"HTTP/1.1 499")
+    assert b"connection: close" in said.lower()
     assert servicer.calls == 0
 
 
