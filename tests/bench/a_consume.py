@@ -55,7 +55,8 @@ SIDES = {
 
 
 async def consumed(side, requests, stores, kind, setting=Setting()):
-    """Outcomes per second of one side that finds so many requests waiting."""
+    """Outcomes per second of one side that finds so many requests waiting, for each consumer."""
+    requests *= setting.consumers
     with tempfile.TemporaryDirectory(prefix="seaway-bench-") as name:
         folder = Path(name)
         url = stores.new(kind, folder)

@@ -82,5 +82,5 @@ async def story(plan, stores, say):
         name = f"stored_{stored}"
         yield Figure(f"F.{name}", "outcomes/s", samples[name], samples[least], KEPT)
         yield Figure(f"F.broker.{name}", "MB", memory[stored])
-    for name in (*(f"replicas_{n}" for n in REPLICAS), f"copies_{COPIES}"):
+    for name in (*(f"replicas_{n}" for n in REPLICAS[1:]), f"copies_{COPIES}"):
         yield Figure(f"F.{name}", "outcomes/s", samples[name], samples["replicas_1"])
