@@ -106,9 +106,13 @@ class DeltaWarehouse:
         Raises SettingsError that names what is wrong with the one that is there.
         """
         await self._run(self._table.open)
+        self._is_open = True
 
     async def ready(self) -> bool:
-        """Whether the table could be reached when it was last needed."""
+        """Whether the table could be used when it was last needed.
+
+        That trials can be read beside it says nothing: on a full disk they can.
+        """
         return self._is_open
 
     async def add(self, messages: Sequence[Envelope[Message]]) -> None:
@@ -135,6 +139,7 @@ class DeltaWarehouse:
             origin = Origin(self._stream, durable, await self._born())
             with COMMIT_SECONDS.time():
                 added = await self._run(partial(self._table.append, batch.entries, origin))
+            self._is_open = True
             ROWS.inc(added)
             REPEATED.inc(len(batch.handled) - added)
             await self._settled(durable, batch.handled)
@@ -212,15 +217,13 @@ class DeltaWarehouse:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(WITHIN):
-                done = await loop.run_in_executor(self._thread, _translated, self._table, work)
+                return await loop.run_in_executor(self._thread, _translated, self._table, work)
         except TimeoutError as error:
             self._is_open = False
             raise DependencyDown(f"the table has not answered for {WITHIN:.0f} s") from error
         except DependencyDown:
             self._is_open = False
             raise
-        self._is_open = True
-        return done
 
 
 def _taken(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
