@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 from backlogs import drained, left, metric
 from postgresql import PostgreSQL
-from proxy import Proxy
+from proxy import TO_CLIENT, TO_SERVER, Proxy
 from runner import Run
 from seaway.jetstream import JetStream
 from sqlalchemy import text
@@ -32,6 +32,8 @@ AWAY = float(os.environ.get("SEAWAY_AWAY_SECONDS", 0))
 """How long it is away, if it is to be longer: 600 for the ten minutes of the plan."""
 COMMITTED = b"COMMIT\0"
 """How PostgreSQL answers a COMMIT."""
+COMMIT = b"COMMIT;"
+"""How it is asked for one."""
 
 
 @contextmanager
@@ -203,7 +205,15 @@ async def test_sqlite_is_not_there_when_the_service_starts(tmp_path, size, goal)
     assert await attempts_counted(store) == 0
 
 
-async def test_the_connection_is_cut_in_commit(tmp_path, own_postgresql, size, goal):
+@pytest.mark.parametrize(
+    ("lost", "direction"),
+    [(COMMITTED, TO_CLIENT), (COMMIT, TO_SERVER)],
+    ids=["answer to COMMIT", "COMMIT"],
+)
+async def test_the_connection_is_cut_in_commit(
+    tmp_path, own_postgresql, lost, direction, size, goal, request
+):
+    what = request.node.callspec.id
     store = own_postgresql.new_database()
     cuts = size(smoke=5, full=50)
     async with Proxy(own_postgresql.port) as link:
@@ -213,14 +223,14 @@ async def test_the_connection_is_cut_in_commit(tmp_path, own_postgresql, size, g
             async with run.load(PER_SECOND) as load:
                 for number in range(1, cuts + 1):
                     await load.caught()
-                    run.fault("answer to COMMIT lost")
-                    link.lose_next(COMMITTED)
+                    run.fault(f"{what} lost")
+                    link.lose_next(lost, direction)
                     await until(lambda: link.lost == number)  # noqa: B023
                     await breaker_is(worker, 0)
             await run.check()
             again = await asyncio.to_thread(
                 metric, worker, "seaway_messages_settled_total", outcome="retried"
             )
-    print(f"\n  {link.lost} answers to COMMIT lost, {again:.0f} tried again; {run.summary()}")
-    goal("R8", 0, "0 dead letters (cut in COMMIT)", hits=link.lost, least=cuts)
+    print(f"\n  {what}: {link.lost} lost, {again:.0f} tried again; {run.summary()}")
+    goal("R8", 0, f"0 dead letters ({what} lost)", hits=link.lost, least=cuts)
     assert await attempts_counted(store) == 0

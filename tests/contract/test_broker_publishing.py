@@ -4,10 +4,12 @@ import asyncio
 import time
 
 import pytest
-from brokers import STREAM, a_posting, numbered
+from brokers import STREAM, Real, a_posting, numbered
+from proxy import Proxy
 from seaway.broker import MAX_MESSAGE_BYTES, Conflict, Receipt
-from seaway.errors import StreamFull, TooLarge
-from seaway.topology import stream_config
+from seaway.errors import BrokerUnavailable, StreamFull, TooLarge
+from seaway.jetstream import WRONG_LAST_SEQUENCE, JetStream
+from seaway.topology import apply, declared, stream_config
 
 SOON = 2.0
 
@@ -51,6 +53,51 @@ async def test_of_two_outcomes_one_is_stored(broker):
     assert isinstance(answer, Conflict)
     assert (answer.stored.subject, answer.stored.data) == ("test.v1.confirmed.key-1", b"yes")
     assert await broker.publish([yes]) == [Receipt(1, repeated=True)]
+
+
+async def test_an_outcome_that_is_stored_is_ours_even_beside_its_rival(broker):
+    """Somebody who names no rivals got both stored. Whoever asks again is told of its own."""
+    yes = a_posting("key-1", b"yes", fact="confirmed", rivals=["rejected"])
+    await broker.publish([yes])
+    await broker.publish([a_posting("key-1", b"no", fact="rejected")])
+    assert await broker.publish([yes]) == [Receipt(1, repeated=True)]
+
+
+async def test_a_second_outcome_is_refused_by_the_broker_itself_and_may_be_asked_again():
+    """Its 10071 is lost on the way, so it is known to have been said."""
+    yes = a_posting("key-1", b"yes", fact="confirmed", rivals=["rejected"])
+    no = a_posting("key-1", b"no", fact="rejected", rivals=["confirmed"])
+    async with Real() as place, Proxy(place.server.port) as link:
+        await apply(place.broker, declared([STREAM], []))
+        await place.broker.publish([yes])
+        async with JetStream(f"nats://127.0.0.1:{link.port}", "test") as through:
+            await through.connected()
+            link.lose_next(b'"err_code":%d' % WRONG_LAST_SEQUENCE)
+            with pytest.raises(BrokerUnavailable):
+                await through.publish([no])
+            assert link.lost == 1
+            await through.connected()
+            [answer] = await through.publish([no])
+    assert (answer.stored.subject, answer.stored.data) == ("test.v1.confirmed.key-1", b"yes")
+
+
+async def test_of_many_who_race_with_two_outcomes_one_outcome_wins(place):
+    clients = [await place.another_client() for _ in range(4)]
+    facts = ("confirmed", "rejected")
+    outcomes = [
+        a_posting("key-1", fact.encode(), fact=fact, rivals={*facts} - {fact})
+        for fact in facts * 6
+    ]
+    races = (clients[n % 4].publish([one]) for n, one in enumerate(outcomes))
+    answers = [answer for [answer] in await asyncio.gather(*races)]
+    kept = [await place.broker.read("TEST", f"test.v1.{fact}.key-1") for fact in facts]
+    [stored] = [one for one in kept if one is not None]
+    for outcome, answer in zip(outcomes, answers, strict=True):
+        if outcome.data == stored.data:
+            assert answer.sequence == 1
+        else:
+            assert answer == Conflict(stored)
+    assert [getattr(answer, "repeated", None) for answer in answers].count(False) == 1
 
 
 async def test_of_two_outcomes_in_one_batch_one_is_stored(broker):

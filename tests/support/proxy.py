@@ -7,6 +7,7 @@ async with Proxy(server.port) as link:      # services are told link.port instea
     link.heal()                             # what was held back goes on, as TCP would repeat it
     link.reset()                            # every connection is cut with RST
     link.lose_next(b'"seq":')               # swallow the next answer with these bytes, then reset
+    link.lose_next(b"COMMIT", TO_SERVER)    # … the next question: the server never sees it
     link.shut() / link.open()               # nobody gets in (connections are reset) / … again
 """
 
@@ -33,7 +34,7 @@ class Proxy:
         self.resets = 0
         """Connections that were cut."""
         self.lost = 0
-        """Answers that were swallowed."""
+        """Answers and questions that were swallowed."""
         self.held = 0
         """Segments that came while their direction was held back."""
         self.delayed = 0
@@ -89,9 +90,9 @@ class Proxy:
         """Let connections in again."""
         self._is_shut = False
 
-    def lose_next(self, containing=b""):
-        """Swallow the next segment to a client that holds these bytes, and cut its connection."""
-        self._wanted.append(containing)
+    def lose_next(self, containing=b"", direction=TO_CLIENT):
+        """Swallow the next segment that holds these bytes, and cut its connection."""
+        self._wanted.append((direction, containing))
 
     async def _serve(self, reader, writer):
         line = asyncio.current_task()
@@ -138,7 +139,7 @@ class Proxy:
             if not way.is_set():
                 self.held += 1
                 await way.wait()
-            if direction == TO_CLIENT and self._swallows(segment):
+            if self._swallows(segment, direction):
                 self.lost += 1
                 self.resets += 1
                 break
@@ -146,9 +147,9 @@ class Proxy:
             await writer.drain()
         raise EOFError
 
-    def _swallows(self, segment):
+    def _swallows(self, segment, direction):
         for wanted in self._wanted:
-            if wanted in segment:
+            if wanted[0] == direction and wanted[1] in segment:
                 self._wanted.remove(wanted)
                 return True
         return False
