@@ -1,0 +1,54 @@
+{{- /* What values.schema.json cannot say: fields that forbid one another. Each says what to do. */ -}}
+{{- define "service.guards" -}}
+{{- $name := include "service.name" . -}}
+{{- $v := .Values -}}
+{{- $scales := or (gt (int $v.replicas) 1) $v.hpa.enabled $v.keda.enabled -}}
+{{- if not $v.image.repository -}}
+{{- fail (printf "%s: image.repository is empty: say which image it is, such as seaway/%s" $name $name) -}}
+{{- end -}}
+{{- if and (eq $v.database.kind "sqlite") $scales -}}
+{{- fail (printf "%s: database.kind sqlite is one file, and only one process may write it: set database.kind to postgresql, or replicas to 1 and hpa.enabled and keda.enabled to false" $name) -}}
+{{- end -}}
+{{- if and $v.single $scales -}}
+{{- fail (printf "%s: only one of it may ever run (single): set replicas to 1, and hpa.enabled and keda.enabled to false" $name) -}}
+{{- end -}}
+{{- if and $v.storage.enabled $scales -}}
+{{- fail (printf "%s: its volume can be written by one pod only: set replicas to 1, or storage.enabled to false" $name) -}}
+{{- end -}}
+{{- if and $v.hpa.enabled $v.keda.enabled -}}
+{{- fail (printf "%s: hpa and keda would both set its replicas: set one of hpa.enabled and keda.enabled to false" $name) -}}
+{{- end -}}
+{{- if and $v.keda.enabled (not $v.keda.monitoringEndpoint) -}}
+{{- fail (printf "%s: keda.enabled needs keda.monitoringEndpoint, the broker's monitor, such as seaway-nats-headless.NAMESPACE.svc:8222" $name) -}}
+{{- end -}}
+{{- if and $v.keda.enabled (not $v.keda.durables) -}}
+{{- fail (printf "%s: keda.enabled needs keda.durables: what `python -m … topology show` calls `name`" $name) -}}
+{{- end -}}
+{{- if and (eq $v.database.kind "postgresql") (not $v.database.existingSecret) -}}
+{{- fail (printf "%s: no Secret for PostgreSQL: make one with the key %s, and name it in database.existingSecret" $name $v.database.urlKey) -}}
+{{- end -}}
+{{- if not $v.broker.existingSecret -}}
+{{- fail (printf "%s: no Secret for the broker: make one with the key nats_url (nats://user:password@host:4222), and name it in broker.existingSecret" $name) -}}
+{{- end -}}
+{{- if and (not $v.broker.urlKey) (not $v.broker.url) -}}
+{{- fail (printf "%s: where is the broker? Set broker.urlKey to the key of its Secret that holds the URL, or broker.url" $name) -}}
+{{- end -}}
+{{- if and (not $v.broker.urlKey) (not $v.broker.credentialsKey) -}}
+{{- fail (printf "%s: who is it to the broker? broker.url holds no credentials: set broker.credentialsKey" $name) -}}
+{{- end -}}
+{{- if and (eq $v.database.kind "postgresql") $v.networkPolicy.enabled (not $v.networkPolicy.egress) -}}
+{{- fail (printf "%s: its NetworkPolicy would keep it from PostgreSQL: list the way there in networkPolicy.egress, such as {ports: [{port: 5432}]}, or set networkPolicy.enabled to false" $name) -}}
+{{- end -}}
+{{- if gt (int $v.hpa.min) (int $v.hpa.max) -}}
+{{- fail (printf "%s: hpa.min is more than hpa.max" $name) -}}
+{{- end -}}
+{{- if gt (int $v.keda.min) (int $v.keda.max) -}}
+{{- fail (printf "%s: keda.min is more than keda.max" $name) -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.host) -}}
+{{- fail (printf "%s: ingress.enabled needs ingress.host" $name) -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not (hasKey $v.ports $v.ingress.port)) -}}
+{{- fail (printf "%s: ingress.port %s is none of its ports" $name $v.ingress.port) -}}
+{{- end -}}
+{{- end -}}

