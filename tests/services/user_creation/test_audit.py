@@ -65,6 +65,7 @@ async def test_it_tells_what_it_has_handled_and_no_personal_data(service, databa
             "row": "acme.users.v1.CreateUserConfirmed",
             "key": ada.request_id,
             "at": user[0].at.isoformat(),
+            "outcome": "kept",
             "sha256": fingerprint(confirmed[0]).hex(),
         },
         {"end": True},

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -63,8 +63,8 @@ class Durable:
     """… and how many of the unsettled were delivered more than once …"""
     pulls: int = 0
     """… and how many fetches wait for a message …"""
-    seen_at: datetime = BEGINNING
-    """… and when all of this was so, by its own clock."""
+    seen_at: datetime = field(default=BEGINNING, compare=False)
+    """… and when all of this was so, by its own clock. Two that differ only in this are equal."""
 
 
 class Backbone(Protocol):
