@@ -11,7 +11,7 @@ from seaway.errors import SettingsError
 
 NAME = "seaway.toml"
 
-OPTIONAL = {"ports", "environment", "subscriptions", "audited"}
+OPTIONAL = {"ports", "environment", "subscriptions", "audited", "broker"}
 
 type Table = Mapping[object, object]
 
@@ -26,6 +26,18 @@ class Listens:
 
 
 @dataclass(frozen=True, slots=True)
+class Grants:
+    """What a program may do at the broker beyond what its subscriptions say."""
+
+    publishes: tuple[str, ...] = ()
+    """Full names of message types. Outcomes of a command that it listens to go without saying."""
+    follows: tuple[str, ...] = ()
+    """Full names of message types that it hears as they are stored, and reads one by one."""
+    reads: tuple[str, ...] = ()
+    """Streams that it may read as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """One service: the command that runs it, and the ports it serves on."""
 
@@ -37,6 +49,7 @@ class Program:
     subscriptions: tuple[Listens, ...] = ()
     audited: bool = True
     """Whether the audit asks it. One that handles no message and keeps no row need not be up."""
+    broker: Grants = field(default_factory=Grants)
 
     @property
     def is_foreign(self) -> bool:
@@ -105,6 +118,7 @@ def _program(name: str, entry: object) -> Program:
                 environment=cast(Mapping[str, str], _table(name, rest, "environment", str)),
                 subscriptions=_subscriptions(name, rest),
                 audited=_audited(name, rest),
+                broker=_grants(name, rest),
             )
     raise SettingsError(f"{NAME}: [services.{name}] needs a command (a list) and a metrics_port")
 
@@ -139,6 +153,18 @@ def _audited(name: str, entry: Table) -> bool:
         case bool(audited):
             return audited
     raise SettingsError(f"{NAME}: [services.{name}] audited is neither true nor false")
+
+
+def _grants(name: str, entry: Table) -> Grants:
+    table = entry.get("broker", {})
+    if isinstance(table, dict) and not table.keys() - {"publishes", "follows", "reads"}:
+        lists = {str(key): value for key, value in table.items() if isinstance(value, list)}
+        words = [word for listed in lists.values() for word in listed]
+        if len(lists) == len(table) and all(isinstance(word, str) for word in words):
+            return Grants(**{key: tuple(value) for key, value in lists.items()})
+    raise SettingsError(
+        f"{NAME}: [services.{name}] broker takes lists of names: publishes, follows, reads"
+    )
 
 
 def _listens(name: str, entry: object) -> Listens:

@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     nats_url: str = Field(
         "nats://127.0.0.1:4222", description="where the broker is; several: a,b,c"
     )
-    nats_credentials_file: str = Field("", description="who we are to the broker; empty: nobody")
+    nats_credentials_file: str = Field(
+        "", description="who we are to the broker: credentials, or a seed"
+    )
     metrics_port: int = Field(9090, ge=0, le=65535, description="/metrics, /livez, /readyz")
     metrics_host: str = Field("127.0.0.1", description="the address these are served on")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -9,6 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from seaway.commands.programs import identities
+from seaway.dev.access import KEYS, Access
 from seaway.dev.control import Request, ask
 from seaway.dev.folder import NAME, InUse, clear, sole_use
 from seaway.dev.ports import Ports, holder_of, is_taken
@@ -29,6 +31,9 @@ def dev(
     port_offset: Annotated[
         int, typer.Option(min=0, max=15_000, help="Added to every port, if one is taken.")
     ] = 0,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Let each service do only what it has to.")
+    ] = False,
 ) -> None:
     """Start the broker and every service; Ctrl-C stops them.
 
@@ -36,6 +41,9 @@ def dev(
     and durables made, before they start; one that crashes is started again. In a second
     terminal, `seaway stop` and `seaway start` end and begin single services, and every other
     command finds what runs here.
+
+    With --secure the broker knows each service by a key, kept in .seaway/keys, and refuses
+    whatever `seaway topology permissions` does not list; commands are the operator there.
     """
     root = find_root(Path.cwd())
     os.chdir(root)  # SQLite's files and our socket are named from here
@@ -52,9 +60,14 @@ def dev(
             if "SEAWAY_DATABASE_URL" in os.environ:
                 print("SEAWAY_DATABASE_URL is set: what is in that database stays")
         watch = held.enter_context(watching(keep_open=[lock]))
+        access = _access(root) if secure else None
         screen = Screen([BROKER, *manifest.programs])
-        code = asyncio.run(Development(manifest, ports, root / NAME, screen, watch).run())
+        code = asyncio.run(Development(manifest, ports, root / NAME, screen, watch, access).run())
     raise typer.Exit(code)
+
+
+def _access(root: Path) -> Access:
+    return Access.among(asyncio.run(identities()), root / NAME / KEYS)
 
 
 def stop(

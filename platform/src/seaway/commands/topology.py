@@ -1,23 +1,20 @@
 """Streams and durables: as declared, and as the broker has them."""
 
 import asyncio
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from seaway.commands.programs import chosen, durables_of, identities
 from seaway.commands.reach import named, reached, say
 from seaway.contract import address_of, installed_types
 from seaway.dead_letters import DEAD
-from seaway.errors import SettingsError, TopologyError
 from seaway.jetstream.starting import answered
-from seaway.manifest import NAME, Manifest, Program, find_root, read_manifest
+from seaway.manifest import NAME, find_root, read_manifest
 from seaway.settings import Settings
 from seaway.topology import (
-    DurableSpec,
     Topology,
     apply,
     declared,
@@ -26,6 +23,8 @@ from seaway.topology import (
     survey,
     unowned,
 )
+from seaway.topology.keys import keep_keys
+from seaway.topology.permissions import authorization
 
 REFUSED = 1
 
@@ -68,6 +67,21 @@ def compare(services: Services = None) -> None:
     raise typer.Exit(REFUSED if differences else 0)
 
 
+@topology.command("permissions")
+def permit(
+    keys: Annotated[
+        Path, typer.Option(help="The folder of the keys; who has none yet is given one.")
+    ] = Path(".seaway/keys"),
+) -> None:
+    """Print who may do what, as a part of the nats-server's configuration to include.
+
+    It follows from the contracts, the subscriptions and the `broker` entries of seaway.toml. Each
+    identity has an nkey; give a service its file as SEAWAY_NATS_CREDENTIALS_FILE.
+    """
+    known = asyncio.run(identities())
+    print(authorization(known, keep_keys(keys, [who.name for who in known])), end="")
+
+
 async def _plan(services: Sequence[str]) -> None:
     wanted = await declared_by(services)
     async with reached() as broker:
@@ -103,44 +117,11 @@ async def declared_by(services: Sequence[str]) -> Topology:
     Raises TopologyError if a service does not tell, SettingsError for an unknown one.
     """
     root = find_root(Path.cwd())
-    programs = _chosen(read_manifest(root / NAME), services)
-    asked = await asyncio.gather(*(_durables_of(program, root) for program in programs))
+    programs = chosen(read_manifest(root / NAME), services)
+    asked = await asyncio.gather(*(durables_of(program, root) for program in programs))
     return declared(
         {DEAD, *(address_of(type_).stream for type_ in installed_types().values())},
         [spec for specs in asked for spec in specs],
         Settings.from_environment().replicas,
         [program.name for program in programs],
     )
-
-
-def _chosen(manifest: Manifest, services: Sequence[str]) -> list[Program]:
-    if unknown := set(services) - manifest.programs.keys():
-        raise SettingsError(f"{NAME} has no service {', '.join(sorted(unknown))}")
-    return [p for name, p in manifest.programs.items() if not services or name in services]
-
-
-async def _durables_of(program: Program, root: Path) -> list[DurableSpec]:
-    """Ask a program what it listens to; for one in another language seaway.toml says it."""
-    if program.is_foreign:
-        listens = program.subscriptions
-        return [DurableSpec.elsewhere(program.name, s.message, s.start) for s in listens]
-    process = await asyncio.create_subprocess_exec(
-        *program.command,
-        "topology",
-        "show",
-        cwd=root,
-        env=os.environ | program.environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await process.communicate()
-    if process.returncode:
-        command = " ".join([*program.command, "topology", "show"])
-        raise TopologyError(f"{program.name}: `{command}` ended with {process.returncode}")
-    return [_spec(program, line) for line in told.decode().splitlines()]
-
-
-def _spec(program: Program, line: str) -> DurableSpec:
-    try:
-        return DurableSpec.from_json(json.loads(line))
-    except ValueError as error:
-        raise TopologyError(f"{program.name} told no durable but: {line}") from error

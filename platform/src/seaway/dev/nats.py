@@ -28,11 +28,11 @@ jetstream {{
 """
 
 
-def write_config(folder: Path, ports: Ports) -> Path:
-    """Write the broker's configuration into the folder; its data will lie there, too."""
+def write_config(folder: Path, ports: Ports, more: str = "") -> Path:
+    """Write the broker's configuration, and `more`, into the folder; its data will lie there."""
     path = folder / "nats.conf"
     store = (folder / "nats").as_posix()
-    path.write_text(CONFIG.format(nats=ports.nats, monitor=ports.monitor, store=store))
+    path.write_text(CONFIG.format(nats=ports.nats, monitor=ports.monitor, store=store) + more)
     return path
 
 

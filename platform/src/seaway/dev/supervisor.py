@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seaway.dev.access import Access
 from seaway.dev.child import Child, ending
 from seaway.dev.control import Answer, Request, listening
 from seaway.dev.health import ask_health
@@ -19,6 +20,7 @@ from seaway.dev.ports import Ports
 from seaway.dev.screen import Screen
 from seaway.dev.watch import Watch
 from seaway.manifest import Manifest, Program
+from seaway.topology.permissions import OPERATOR, PROVISIONER
 
 BROKER = "nats"
 PATIENCE = 3.0
@@ -34,8 +36,12 @@ class Development:
     folder: Path
     screen: Screen
     watch: Watch
+    access: Access | None = None
+    """Who may do what at the broker. None: everybody everything."""
     children: dict[str, Child] = field(init=False)
     """By name: the broker first, then the services."""
+    provisioner: Child | None = field(init=False)
+    """What makes streams and durables, if no service may."""
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,6 +51,7 @@ class Development:
         """Lay everything out; nothing is started."""
         programs = self.manifest.programs.values()
         self.children = {BROKER: self._broker()} | {p.name: self._service(p) for p in programs}
+        self.provisioner = self._provisioner(self.access) if self.access else None
 
     async def run(self) -> int:
         """Run everything until a signal asks to stop; return the exit code."""
@@ -57,7 +64,7 @@ class Development:
 
     async def _bring_up(self) -> None:
         began = time.monotonic()
-        if not await self._start(BROKER):
+        if not await self._start(BROKER) or not await self._provision():
             return self._give_up()
         services = [name for name in self.children if name != BROKER]
         started = await asyncio.gather(*(self._start(name) for name in services))
@@ -69,6 +76,8 @@ class Development:
         return self.screen.block(invitation(self.manifest, self.ports, self.folder, took))
 
     async def _bring_down(self) -> None:
+        if self.provisioner is not None:
+            await self.provisioner.stop(PATIENCE)
         for child in self.children.values():
             child.unwanted.set()
         services = [child for name, child in self.children.items() if name != BROKER]
@@ -89,6 +98,8 @@ class Development:
 
     async def _prepare(self, child: Child) -> bool:
         """Make the durables of a program that cannot do so itself; return whether that worked."""
+        if self.provisioner is not None:  # it has made them all
+            return True
         program = self.manifest.programs.get(child.name)
         if program is None or not program.is_foreign:
             return True
@@ -114,7 +125,7 @@ class Development:
 
     async def _answer(self, request: Request) -> Answer:
         if request.verb == "environment":
-            return Answer(done=True, environment=self.ports.environment())
+            return Answer(done=True, environment=self._for_commands())
         child = self.children.get(request.service)
         if child is None:
             names = ", ".join(self.children)
@@ -161,9 +172,10 @@ class Development:
             if is_worth_showing(line):
                 self.screen.line(BROKER, line)
 
+        rules = self.access.rules if self.access else ""
         return Child(
             name=BROKER,
-            command=server_command(write_config(self.folder, self.ports)),
+            command=server_command(write_config(self.folder, self.ports, rules)),
             environment=os.environ | self.watch.mark(),
             watch=self.watch,
             show=show,
@@ -171,11 +183,37 @@ class Development:
             health=(self.ports.monitor, "/healthz"),
         )
 
+    def _provisioner(self, access: Access) -> Child:
+        ours = self.ports.environment() | access.of(PROVISIONER) | self.watch.mark()
+        return Child(
+            name=PROVISIONER,
+            command=(sys.executable, "-m", "seaway.cli", "topology", "apply"),
+            environment=os.environ | ours,
+            watch=self.watch,
+            show=lambda line: self.screen.line(BROKER, line),
+            say=self.screen.say,
+            health=(self.ports.monitor, "/healthz"),
+        )
+
+    async def _provision(self) -> bool:
+        """Make all streams and durables, where no service may; return whether that worked."""
+        if self.provisioner is None or self.stopping.is_set():
+            return True
+        code = await self.provisioner.run(self.provisioner.command)
+        if code and not self.stopping.is_set():
+            self.screen.say(f"making the streams and durables {ending(code)}")
+        return code == 0
+
+    def _for_commands(self) -> dict[str, str]:
+        """Return what a command must be told to find this system, and to be let in."""
+        return self.ports.environment() | (self.access.of(OPERATOR) if self.access else {})
+
     def _service(self, program: Program) -> Child:
         database = f"sqlite+aiosqlite:///{self.folder.name}/{program.name}.db"
         defaults = {"SEAWAY_DATABASE_URL": database, "SEAWAY_LOG_FORMAT": "console"}
         metrics = {"SEAWAY_METRICS_PORT": str(self.ports.metrics[program.name])}
         ours = self.ports.environment() | metrics | dict(program.environment) | self.watch.mark()
+        ours |= self.access.of(program.name) if self.access else {}
         return Child(
             name=program.name,
             # In one go: starting Python twice would take as long as everything else together.

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 import structlog
@@ -182,10 +183,13 @@ class Connection:
             raise BrokerUnavailable(f"cannot listen on {subject}: {error!r}") from error
 
     async def _connect(self) -> None:
+        ours = self._credentials_file
+        is_key = bool(ours) and _is_seed(ours)
         await self._client.connect(
             self._urls,
             name=self.name,
-            user_credentials=self._credentials_file or None,
+            user_credentials=None if is_key else ours or None,
+            nkeys_seed=ours if is_key else None,
             inbox_prefix=f"_INBOX_{self.name}",
             connect_timeout=CONNECT_WITHIN,  # type: ignore[arg-type]  # seconds; a float will do
             max_reconnect_attempts=-1,
@@ -258,3 +262,11 @@ class Connection:
     def _tell_back(self) -> None:
         for call in tuple(self._when_back):
             call()
+
+
+def _is_seed(path: str) -> bool:
+    """Whether a file holds an nkey's seed and nothing else, rather than a signed credential."""
+    try:
+        return Path(path).read_bytes().strip().startswith(b"SU")
+    except OSError:
+        return False
