@@ -193,8 +193,9 @@ async def test_of_many_mails_none_is_lost_and_each_that_came_twice_was_named(
     mails = Counter(mail["Message-ID"].strip("<>").partition("@")[0] for mail in server.parsed())
     assert mails.keys() == {user.request_id for user in users}
     repeated = mails - Counter(mails.keys())
-    assert repeated.total() >= 1
-    assert set(repeated.values()) == {1}
+    # Who waits for a lock may outlast it, and record after all what was sent.
+    assert repeated.total() >= 1 or isinstance(mortal, Held)
+    assert set(repeated.values()) <= {1}
     assert repeated <= Counter(again)
     assert sum(again.values()) == len(named(logs))
 
