@@ -33,6 +33,16 @@ async def test_after_the_last_message_there_is_no_place(broker):
     assert await broker.place_at("TEST", last.at) is None
 
 
+async def test_what_comes_next_is_the_first_that_fits(broker):
+    await broker.publish([*numbered(2), *numbered(2, "other")])
+    assert (await broker.next_after("TEST", "test.v1.>", 0)).sequence == 1
+    assert (await broker.next_after("TEST", "test.v1.other.*", 0)).sequence == 3
+    there = await broker.next_after("TEST", "test.v1.>", 3)
+    assert there == await broker.read("TEST", "test.v1.other.00001")
+    assert await broker.next_after("TEST", "test.v1.>", 4) is None
+    assert await broker.next_after("TEST", "test.v1.nothing.*", 0) is None
+
+
 async def test_a_moment_of_a_stream_that_is_not_there_says_so(broker):
     await broker.publish([a_posting("key-1")])
     stored = await broker.read("TEST", "test.v1.done.key-1")

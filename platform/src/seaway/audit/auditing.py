@@ -44,8 +44,8 @@ class Ledgers(Protocol):
     async def place_at(self, stream: str, moment: datetime) -> int | None:
         """Return the place of the first message stored at a moment or later; None: none is."""
 
-    async def read(self, stream: str, subject: str) -> Stored | None:
-        """Return the last message on a subject."""
+    async def next_after(self, stream: str, subjects: str, sequence: int) -> Stored | None:
+        """Return the first message on `subjects` after a place; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,9 @@ class Audit:
         """Return those on which a message is stored."""
         found: set[str] = set()
         for some in batched(subjects, AT_ONCE):
-            answers = await asyncio.gather(*(self.ledgers.read(self.stream, s) for s in some))
+            answers = await asyncio.gather(
+                *(self.ledgers.next_after(self.stream, s, 0) for s in some)
+            )
             found |= {s for s, stored in zip(some, answers, strict=True) if stored is not None}
         return found
 

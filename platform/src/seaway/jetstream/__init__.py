@@ -14,7 +14,7 @@ from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
-from seaway.jetstream.reading import counts, first, scan, stored
+from seaway.jetstream.reading import counts, first, last_on, scan, stored
 from seaway.topology import LIVE, Config, Durable, FoundStream
 
 BATCH = 1000
@@ -73,7 +73,7 @@ class JetStream:
 
         Raises BrokerUnavailable.
         """
-        return await first(self.connection, f"{stream}.{subject}", None)
+        return await last_on(self.connection, stream, subject)
 
     def scan(self, stream: str, subjects: str, after: int = 0) -> AsyncIterator[Stored]:
         """Yield what the stream keeps on `subjects` after a sequence, in order, up to now.

@@ -1,6 +1,12 @@
-"""Reading a stream from a place on, without a durable: for people, and for the audit."""
+"""Reading a stream from a place on, without a durable: for people, and for the audit.
+
+Any replica answers a Direct Get, also one that lags, or that holds nothing yet because it was cut
+off: then what is there may not be shown, and what is shown is there. Whether there is *nothing*
+only the replica knows that leads the stream (docs/decisions/0010).
+"""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -18,6 +24,7 @@ AT_ONCE = 500
 """Messages that one request asks for."""
 ANSWER_WITHIN = 5.0
 READ_WITHIN = 2.0
+NOTHING_THERE = 10037
 
 
 def stored(message: Msg) -> Stored:
@@ -32,16 +39,26 @@ def stored(message: Msg) -> Stored:
     )
 
 
-async def first(
-    connection: Connection, where: str, question: Mapping[str, Any] | None
-) -> Stored | None:
-    """Return the message that a Direct Get finds; None: it finds none. Raises BrokerUnavailable.
-
-    `where` is a stream, and with no question a subject in it.
-    """
-    data = b"" if question is None else json.dumps(question).encode()
-    answer = await connection.request(f"$JS.API.DIRECT.GET.{where}", data, wait=READ_WITHIN)
+async def last_on(connection: Connection, stream: str, subject: str) -> Stored | None:
+    """Return what some replica shows on a subject, or None. Raises BrokerUnavailable."""
+    where = f"$JS.API.DIRECT.GET.{stream}.{subject}"
+    answer = await connection.request(where, wait=READ_WITHIN)
     return None if "Status" in (answer.headers or {}) else stored(answer)
+
+
+async def first(connection: Connection, stream: str, question: Mapping[str, Any]) -> Stored | None:
+    """Return the first message that fits a question; None: there is none.
+
+    Who leads the stream answers, and nobody else. Raises BrokerUnavailable.
+    """
+    answer = await connection.ask(f"STREAM.MSG.GET.{stream}", question)
+    match answer:
+        case {"message": message}:
+            return _led(message)
+        case {"error": {"err_code": code}} if code == NOTHING_THERE:
+            return None
+        case _:
+            raise BrokerUnavailable(f"{stream}: {answer['error'].get('description')}")
 
 
 async def counts(connection: Connection, stream: str, subjects: str) -> Mapping[str, int]:
@@ -63,7 +80,8 @@ async def scan(
 ) -> AsyncIterator[Stored]:
     """Yield what the stream keeps on `subjects` after a sequence, in order, up to now.
 
-    Raises BrokerUnavailable.
+    What no replica shows yet comes from the one that leads, message by message. Raises
+    BrokerUnavailable.
     """
     answers: asyncio.Queue[Msg] = asyncio.Queue()
 
@@ -74,8 +92,8 @@ async def scan(
     subscription = await connection.subscribe(inbox, heard)
     try:
         while True:
-            question = {"seq": after + 1, "next_by_subj": subjects, "batch": AT_ONCE}
-            data = json.dumps(question).encode()
+            question = {"seq": after + 1, "next_by_subj": subjects}
+            data = json.dumps(question | {"batch": AT_ONCE}).encode()
             await connection.send(f"$JS.API.DIRECT.GET.{stream}", data, reply=inbox)
             begun_at = after
             async for message in _until_end(answers):
@@ -83,7 +101,11 @@ async def scan(
                 after = found.sequence
                 yield found
             if after == begun_at:
-                return
+                unseen = await first(connection, stream, question)
+                if unseen is None:
+                    return
+                after = unseen.sequence
+                yield unseen
     finally:
         with suppress(NatsError, OSError):
             await subscription.unsubscribe()
@@ -105,3 +127,16 @@ async def _until_end(answers: asyncio.Queue[Msg]) -> AsyncIterator[Msg]:
             case status:
                 said = (message.headers or {}).get("Description", "")
                 raise BrokerUnavailable(f"cannot read the stream: {status} {said}")
+
+
+def _led(message: Mapping[str, Any]) -> Stored:
+    """Return a message as it stands in an answer of JetStream's API."""
+    lines = base64.b64decode(message.get("hdrs", "")).decode().split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if line)
+    return Stored(
+        subject=message["subject"],
+        data=base64.b64decode(message.get("data", "")),
+        headers={k: v.strip() for k, _, v in pairs if not k.startswith("Nats-")},
+        sequence=message["seq"],
+        at=datetime.fromisoformat(message["time"]),
+    )

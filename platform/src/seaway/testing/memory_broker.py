@@ -112,6 +112,10 @@ class MemoryBroker:
         kept = self._stream(stream).kept()
         return next((stored.sequence for stored in kept if stored.at >= moment), None)
 
+    async def next_after(self, stream: str, subjects: str, sequence: int) -> Stored | None:
+        """Return the first message on `subjects` after a place; None: there is none."""
+        return await anext(self.scan(stream, subjects, sequence), None)
+
     async def remove(self, stream: str, sequence: int) -> bool:
         """Take one message out of a stream; return whether it was there."""
         self._check()

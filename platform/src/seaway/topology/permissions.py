@@ -128,7 +128,8 @@ def _one(stream: Stream, subject: str) -> str:
 
 def _reading(stream: Stream) -> list[str]:
     direct = f"{API}.DIRECT.GET.{stream.name}"
-    return [f"{API}.STREAM.INFO.{stream.name}", direct, f"{direct}.>"]
+    led = [f"{API}.STREAM.{what}.{stream.name}" for what in ("INFO", "MSG.GET")]
+    return [*led, direct, f"{direct}.>"]
 
 
 def _outcomes(spec: DurableSpec) -> list[Address]:
