@@ -17,6 +17,8 @@ DEPLOYED := platform $(filter services/%,$(MEMBERS))
 DOCKER ?= docker
 IMAGES ?= seaway
 TAG ?= dev
+# Files of tests that run at once, if all of them do. Most wait for a broker or a process.
+AT_ONCE ?= 3
 # Of the platform's branches, in percent: fewer fail the whole of `make test`, and no part of it.
 COVERED := 80
 READY := .venv/.ready
@@ -28,7 +30,7 @@ dev: $(READY) ## start everything: broker, services; Ctrl-C stops it
 	@exec $(BIN)/seaway dev $(ARGS)
 
 test: $(READY) ## run all tests (ARGS='-k watch' for some)
-	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED)) $(ARGS)
+	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED) -n $(AT_ONCE) --dist loadfile) $(ARGS)
 
 chaos: $(READY) ## every fault in full size, up to an hour (SEAWAY_SEED=n repeats it, SEAWAY_CHAOS=long takes hours)
 	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(ARGS)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from postgresql import PostgreSQL
 
+pytest_plugins = ["goals"]
+
 IN_CI = bool(os.environ.get("CI"))
 HERE = Path(__file__).parent
 UNMEASURED = {"chaos", "services"}

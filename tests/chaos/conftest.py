@@ -11,34 +11,15 @@ from dataclasses import dataclass
 
 import pytest
 import structlog
+from goals import MEASURED, SEED, SIZE, Goal
 from postgresql import PostgreSQL
 
 # gRPC, which clients use here, would otherwise stop a process that is just being started (tried).
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-CHAOS = os.environ.get("SEAWAY_CHAOS", "smoke")
-FULL = CHAOS in {"full", "long"}
-SEED = int(os.environ.get("SEAWAY_SEED", random.randrange(1_000_000)))
+FULL = SIZE in {"full", "long"}
 TIMES = {"smoke": 900, "full": 3600, "long": 86_400}
 """Seconds that one test may take."""
 KINDS = ("sqlite", "postgresql")
-MEASURED = pytest.StashKey[list]()
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure of the plan, and what this run made of it."""
-
-    id: str
-    value: float
-    target: str
-    hits: int
-    of: str
-    """Which test, of which kind and size."""
-    met: bool
-
-    def __str__(self):
-        figures = f"value={self.value:g} target={self.target} hits={self.hits}"
-        return f"GOAL {self.id} {figures} ({self.of}){'' if self.met else ' MISSED'}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +29,6 @@ class Mortal:
 
 
 def pytest_configure(config):
-    config.stash[MEASURED] = []
     config.addinivalue_line("markers", "store(kind): the database that its smoke size uses")
 
 
@@ -70,7 +50,7 @@ def size_of(test):
     given = getattr(test, "callspec", None)
     kinds = {} if given is None else given.params
     on_the_other = kinds.get("store", kinds.get("mortal")) not in {None, main_store(test)}
-    return "smoke" if CHAOS == "full" and on_the_other else CHAOS
+    return "smoke" if SIZE == "full" and on_the_other else SIZE
 
 
 def pytest_collection_modifyitems(items):
@@ -78,14 +58,7 @@ def pytest_collection_modifyitems(items):
         if "tests/chaos/" in item.nodeid:
             item.add_marker(pytest.mark.slow)
             if not any(item.iter_markers("timeout")):
-                item.add_marker(pytest.mark.timeout(TIMES[CHAOS]))
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if measured := config.stash[MEASURED]:
-        terminalreporter.section(f"goals (seed {SEED}, {CHAOS})")
-        for goal in measured:
-            terminalreporter.write_line(str(goal))
+                item.add_marker(pytest.mark.timeout(TIMES[SIZE]))
 
 
 @pytest.fixture
@@ -118,7 +91,7 @@ def goal(pytestconfig, request):
         name = request.node.name.removeprefix("test_")
         size = size_of(request.node)
         measured = Goal(id, value, target, hits, f"{name}, {size}", met)
-        pytestconfig.stash[MEASURED].append(measured)
+        pytestconfig.stash[MEASURED].append(str(measured))
         assert hits >= least, f"{measured}: the fault hit {hits} times, and {least} prove it"
         assert met or size == "smoke", measured
 
