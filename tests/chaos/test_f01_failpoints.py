@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from invariants import CONFIRMED, REJECTED, REQUESTED, check, state_of
-from processes import free_ports
+from processes import UNLIMITED, free_ports
 from seaway.jetstream import JetStream
 from seaway.testing import ServiceProcess, crash_points, nats_server
 from seaway.testing.crashing import deaths, in_hand, quiet
@@ -72,7 +72,7 @@ async def a_lane(folder, database_url, ports):
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(nats_server())
         told = {"SEAWAY_NATS_URL": server.url, "SEAWAY_DATABASE_URL": database_url}
-        told |= {"SEAWAY_SIGN_UPS_PER_MINUTE": "0", "SEAWAY_WEB_PORT": "0"}
+        told |= {**UNLIMITED, "SEAWAY_WEB_PORT": "0"}
         worker = ServiceProcess(["python", "-m", "user_creation"], told, folder)
         gateways = [
             ServiceProcess(

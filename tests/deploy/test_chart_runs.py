@@ -47,7 +47,7 @@ async def test_a_sign_up_goes_through_what_is_rendered(tmp_path):
         for program in programs:
             await program.ready()
             assert program.asked(program_probe(program, tmp_path))[0] == 200
-        one = SignUp(a_request())
+        one = SignUp(a_request(reveal_taken=False))
         async with clients(ports[-1:]) as stubs:
             await sign_up(stubs, one, within=120.0)
         assert one.outcomes == {api.State.STATE_CONFIRMED}

@@ -25,6 +25,7 @@ EMPTY_FORMS = re.compile(r"^_?do_|handle_message|_internal\b|_v2\b|^_?I[A-Z][a-z
 ALLOWED = {
     "data": "the bytes of a delivery that nobody has read yet, as CloudEvents calls them",
     "data_warehouse": "everybody's word for it",
+    "auth_context": "gRPC's name for what is known of the other end",
 }
 
 

@@ -136,7 +136,7 @@ def test_our_own_manifest_can_be_read():
     programs = read_manifest(ROOT / "seaway.toml").programs
     assert programs["gateway"].command == (sys.executable, "-m", "gateway")
     assert programs["gateway"].ports["grpc"] == 50051
-    assert programs["gateway"].environment == {"SEAWAY_SIGN_UPS_PER_MINUTE": "0"}
+    assert programs["gateway"].environment["SEAWAY_SIGN_UPS_PER_MINUTE"] == "0"
     assert programs["user-creation"].metrics_port == 9102
     assert not programs["user-creation"].is_foreign
 

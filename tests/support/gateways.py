@@ -8,8 +8,9 @@ import grpc
 from acme.gateway.v1.sign_up_pb2 import STATE_ACCEPTED, SignUpRequest
 from acme.gateway.v1.sign_up_pb2_grpc import SignUpServiceStub
 from acme.users.v1 import CreateUserConfirmed, CreateUserRejected, CreateUserRequested
+from gateway.door import Door
+from gateway.rates import Rates
 from gateway.service import SERVICE, SignUps, sign_up_flow
-from gateway.watchers import Watchers
 from seaway.contract import address_of
 from seaway.envelope import decode
 from seaway.flow import Flow
@@ -36,13 +37,16 @@ class Gateway:
 
 
 @asynccontextmanager
-async def a_gateway(
-    broker, watchers=None, heartbeat=15.0, is_full=lambda: False, port=0, **limits
-):
+async def a_gateway(broker, door=None, heartbeat=15.0, port=0, **limits):
     async with sign_up_flow(broker) as flow:
-        sign_ups = SignUps(flow, watchers or Watchers(), heartbeat=heartbeat, is_full=is_full)
+        sign_ups = SignUps(flow, door or open_door(), heartbeat=heartbeat)
         async with RpcServer({SERVICE: sign_ups}, port=port, limits=Limits(**limits)) as server:
             yield Gateway(server, flow)
+
+
+def open_door(**settings):
+    """A door for tests: anybody may sign up as often as he likes, and may ask for everything."""
+    return Door(**{"rates": Rates(per_minute=0), "anybody_may_reveal": True} | settings)
 
 
 async def say(broker, request_id, body):

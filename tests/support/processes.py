@@ -18,6 +18,13 @@ READY_WITHIN = 120.0
 START_AGAIN_AFTER = 0.1
 """Seconds until a supervisor starts again what has ended."""
 
+UNLIMITED = {
+    "SEAWAY_SIGN_UPS_PER_MINUTE": "0",
+    "SEAWAY_BACKLOG_SECONDS": "0",
+    "SEAWAY_REVEAL_TAKEN": "anybody",
+}
+"""A gateway for tests: it takes everybody, however much waits, and hides nothing."""
+
 
 def free_ports(count):
     """So many ports that are free now, far from those that a fixed offset would take."""
@@ -199,7 +206,7 @@ class Processes:
         self.grpc_ports = ports[:gateways]
         self._metrics_ports = ports[gateways:]
         self._nats_url = nats_url
-        self._settings = {"SEAWAY_SIGN_UPS_PER_MINUTE": "0", **settings}
+        self._settings = {**UNLIMITED, **settings}
         self.gateways = []
         self.workers = []
         self._open = AsyncExitStack()

@@ -12,7 +12,7 @@ from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.protocol import ProtocolType
 from gateway.service import SERVICE, SignUps, sign_up_flow
-from gateway.watchers import Watchers
+from gateways import open_door
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from refused import Refused
@@ -82,11 +82,11 @@ class Client:
 
 
 @asynccontextmanager
-async def a_web_gateway(broker, watchers=None, heartbeat=15.0, origins=(), site=NOWHERE, **limits):
+async def a_web_gateway(broker, door=None, heartbeat=15.0, origins=(), site=NOWHERE, **limits):
     """A gateway that has only a web port, in the event loop of a test."""
     settings = {"origins": origins, "site": site, "limits": Limits(**limits)}
     async with sign_up_flow(broker) as flow:
-        sign_ups = SignUps(flow, watchers or Watchers(), heartbeat=heartbeat)
+        sign_ups = SignUps(flow, door or open_door(), heartbeat=heartbeat)
         async with serving(sign_ups, **settings) as web:
             yield Web(web.server, flow)
 

@@ -18,11 +18,23 @@ from acme.gateway.v1.sign_up_pb2 import (
 from acme.users.v1 import CreateUserRequested
 from gateway.room import Room
 from gateway.watchers import Watchers
-from gateways import USERS, a_gateway, confirmed, opened, quiet, rest, say, sign_up, until
+from gateways import (
+    USERS,
+    a_gateway,
+    confirmed,
+    open_door,
+    opened,
+    quiet,
+    rest,
+    say,
+    sign_up,
+    until,
+)
 from late import call_too_late
 from refused import refused
 from seaway.contract import address_of
 from seaway.rpc import Refusal
+from seaway.rpc.call import FULL
 from seaway.topology import stream_config
 
 pytestmark = pytest.mark.timeout(30)
@@ -103,13 +115,13 @@ async def test_while_the_broker_is_away_nothing_is_accepted(
 
 
 async def test_a_full_stream_takes_no_requests_but_tells_of_those_it_has(broker, request_id):
-    full = False
+    full = None
     async with (
-        a_gateway(broker, is_full=lambda: full) as gateway,
+        a_gateway(broker, open_door(no_room=lambda: full)) as gateway,
         gateway.client() as client,
     ):
         await opened(client, sign_up(request_id))
-        full = True
+        full = FULL
         with refused() as told:
             await client.SignUp(sign_up(str(uuid4()))).read()
         assert (told.code, told.reason) == ("UNAVAILABLE", "STREAM_FULL")
@@ -119,30 +131,30 @@ async def test_a_full_stream_takes_no_requests_but_tells_of_those_it_has(broker,
 
 async def test_the_last_fifth_of_a_stream_is_for_outcomes(server, broker, client):
     await broker.put_stream({**stream_config(USERS, replicas=1), "max_bytes": 100_000})
-    room = Room(broker, USERS)
+    room = Room(broker, CreateUserRequested)
     while (kept := (await broker.streams())["USERS"].bytes) < 80_000:
         await room.look()
-        assert not room.is_full(), kept
+        assert not room.refusal(), kept
         call, _ = await opened(client, sign_up(str(uuid4()), display_name="x" * 100))
         call.cancel()
     await room.look()
-    assert room.is_full()
+    assert room.refusal().reason == "STREAM_FULL"
     await server.kill()
     await room.look()
-    assert room.is_full()
+    assert room.refusal().reason == "STREAM_FULL"
 
 
 async def test_how_full_it_is_is_known_by_itself(broker, client):
     await opened(client, sign_up(str(uuid4())))
     kept = (await broker.streams())["USERS"].bytes
     await broker.put_stream({**stream_config(USERS, replicas=1), "max_bytes": kept})
-    async with Room(broker, USERS) as room:
-        await until(room.is_full)
+    async with Room(broker, CreateUserRequested) as room:
+        await until(room.refusal)
 
 
 async def test_one_client_watches_only_so_much_at_once_and_may_still_sign_up(broker):
-    watchers = Watchers(at_once=0, per_client=2)
-    async with a_gateway(broker, watchers, heartbeat=0.01) as gateway, gateway.client() as client:
+    door = open_door(watchers=Watchers(at_once=0, per_client=2))
+    async with a_gateway(broker, door, heartbeat=0.01) as gateway, gateway.client() as client:
         request = WatchSignUpRequest(request_id=str(uuid4()))
         watching = [client.WatchSignUp(request) for _ in range(2)]
         for call in watching:
@@ -162,18 +174,19 @@ async def test_one_client_watches_only_so_much_at_once_and_may_still_sign_up(bro
 def test_all_clients_together_watch_only_so_much():
     watchers = Watchers(at_once=2, per_client=0)
     with (
-        watchers.admit("ipv4:192.0.2.1:1"),
-        watchers.admit("ipv4:192.0.2.2:1"),
+        watchers.admit("192.0.1.0/24"),
+        watchers.admit("192.0.2.0/24"),
         pytest.raises(Refusal, match="as many watch"),
     ):
-        watchers.admit("ipv4:192.0.2.3:1").__enter__()
-    with watchers.admit("ipv4:192.0.2.3:1"):
+        watchers.admit("192.0.3.0/24").__enter__()
+    with watchers.admit("192.0.3.0/24"):
         pass
 
 
 async def test_a_thousand_cancelled_calls_and_closed_connections_leave_no_watcher(broker):
     many = {"streams_per_connection": 100, "calls": 0}
-    async with a_gateway(broker, Watchers(at_once=0, per_client=0), **many) as gateway:
+    door = open_door(watchers=Watchers(at_once=0, per_client=0))
+    async with a_gateway(broker, door, **many) as gateway:
 
         async def leave(is_cancelled):
             async with gateway.client() as client:

@@ -17,7 +17,7 @@ from acme.gateway.v1.sign_up_pb2 import (
 from acme.users.v1 import CreateUserRequested, SignUpEmailHandled
 from connectrpc.errors import ConnectError
 from gateway.watchers import Watchers
-from gateways import a_gateway, confirmed, opened, quiet, rejected, rest, say, sign_up
+from gateways import a_gateway, confirmed, open_door, opened, quiet, rejected, rest, say, sign_up
 from refused import refused
 from seaway.contract import address_of
 from web import JSON, PATH, PROTOCOLS, a_web_gateway, framed, told
@@ -220,12 +220,12 @@ async def test_a_gateway_that_stops_sends_its_clients_elsewhere(broker, request_
 
 
 async def test_one_client_is_one_client_whichever_door_it_comes_by(broker):
-    watchers = Watchers(at_once=0, per_client=2)
+    door = open_door(watchers=Watchers(at_once=0, per_client=2))
     request = WatchSignUpRequest(request_id=str(uuid4()))
     async with (
-        a_gateway(broker, watchers, heartbeat=0.01) as gateway,
+        a_gateway(broker, door, heartbeat=0.01) as gateway,
         gateway.client() as client,
-        a_web_gateway(broker, watchers, heartbeat=0.01) as web,
+        a_web_gateway(broker, door, heartbeat=0.01) as web,
     ):
         by_grpc = client.WatchSignUp(request)
         await by_grpc.read()

@@ -8,6 +8,7 @@ none of it shows the caller the text of an exception.
 """
 
 from seaway.rpc.call import Call, ServicerContext
+from seaway.rpc.clients import Clients, is_verified
 from seaway.rpc.limits import Limits
 from seaway.rpc.refusal import (
     FieldViolation,
@@ -22,6 +23,7 @@ from seaway.rpc.server import RpcServer
 
 __all__ = [
     "Call",
+    "Clients",
     "FieldViolation",
     "Limits",
     "Refusal",
@@ -29,6 +31,7 @@ __all__ = [
     "ServicerContext",
     "exhausted",
     "invalid",
+    "is_verified",
     "unavailable",
     "validate",
     "violations",

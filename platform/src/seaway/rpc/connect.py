@@ -6,7 +6,7 @@ of `Calls`, as for gRPC: here is only what makes the one look like the other.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, cast, override
 
 import grpc
@@ -82,6 +82,10 @@ class WebCall:
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         """Return the headers of the request."""
         return tuple(self._asked.request_headers.allitems())
+
+    def auth_context(self) -> Mapping[str, Collection[bytes]]:
+        """Return what is known of the other end by its certificate: here nothing."""
+        return {}
 
     async def write(self, update: Message) -> None:
         """Send an update of a stream, once the one before it has left."""

@@ -1,12 +1,14 @@
 """python -m gateway."""
 
 from acme.users.v1 import CreateUserRequested
-from seaway import Service, address_of
+from seaway import Service
 from seaway.process import Process, serve
-from seaway.rpc import Limits, RpcServer
+from seaway.rpc import Clients, Limits, RpcServer
 from seaway.rpc.web import WebServer
 
+from gateway.door import Door
 from gateway.page import page
+from gateway.rates import Rates
 from gateway.room import Room
 from gateway.service import SERVICE, SignUps, sign_up_flow
 from gateway.settings import GatewaySettings
@@ -17,9 +19,9 @@ def build(process: Process) -> Service:
     """Choose the outside world; nothing is opened yet."""
     settings = process.settings(GatewaySettings)
     flow = process.during(sign_up_flow(process.broker))
-    room = process.during(Room(process.broker, address_of(CreateUserRequested).stream))
-    watchers = Watchers(at_once=settings.watchers, per_client=settings.watchers_per_client)
-    sign_ups = SignUps(flow, watchers, heartbeat=settings.heartbeat_seconds, is_full=room.is_full)
+    longest = settings.backlog_seconds
+    room = process.during(Room(process.broker, CreateUserRequested, longest=longest))
+    sign_ups = SignUps(flow, door(settings, room), heartbeat=settings.heartbeat_seconds)
 
     async def ready() -> bool:
         return not await process.health.wrong(process.health.ready)
@@ -44,6 +46,17 @@ def build(process: Process) -> Service:
     )
     process.ready_when("web port", web.serves)
     return Service("gateway")
+
+
+def door(settings: GatewaySettings, room: Room) -> Door:
+    """Return who may come in."""
+    return Door(
+        Watchers(at_once=settings.watchers, per_client=settings.watchers_per_client),
+        Rates(per_minute=settings.sign_ups_per_minute, per_hour=settings.sign_ups_per_hour),
+        Clients.behind(settings.trusted_proxies),
+        room.refusal,
+        anybody_may_reveal=settings.reveal_taken == "anybody",
+    )
 
 
 if __name__ == "__main__":

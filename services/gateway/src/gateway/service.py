@@ -1,7 +1,7 @@
 """Signing up, as the outside sees it: accepted once it is stored, then told what became of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import override
@@ -20,17 +20,15 @@ from acme.users.v1 import (
 from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.broker import Broker
 from seaway.envelope import Envelope
-from seaway.errors import BrokerUnavailable, KeyReused, StreamFull
+from seaway.errors import BrokerUnavailable, KeyReused
 from seaway.flow import Fact, Flow, Watch
-from seaway.rpc import FieldViolation, Refusal, invalid, validate, violations
+from seaway.rpc import FieldViolation, Refusal, ServicerContext, invalid, validate, violations
 
-from gateway.watchers import Watchers
+from gateway.door import Door
 
 SERVICE = api.DESCRIPTOR.services_by_name["SignUpService"]
 ANSWER_WITHIN = 0.8
 """Seconds in which the broker is to have stored a request; else the client is to try again."""
-
-type ServicerContext = grpc.aio.ServicerContext[object, object]
 
 
 def sign_up_flow(broker: Broker) -> Flow:
@@ -42,18 +40,10 @@ def sign_up_flow(broker: Broker) -> Flow:
 class SignUps(SignUpServiceServicer):
     """The public API. It keeps nothing: any gateway answers for any request."""
 
-    def __init__(
-        self,
-        flow: Flow,
-        watchers: Watchers,
-        *,
-        heartbeat: float = 15.0,
-        is_full: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, flow: Flow, door: Door, *, heartbeat: float = 15.0) -> None:
         self._flow = flow
-        self._watchers = watchers
+        self._door = door
         self._heartbeat = heartbeat
-        self._is_full = is_full
 
     @override
     async def SignUp(
@@ -61,6 +51,7 @@ class SignUps(SignUpServiceServicer):
     ) -> AsyncIterator[api.SignUpUpdate]:
         """Accept a request, once it is stored for good, and tell what becomes of it."""
         check(request)
+        self._door.sign_up(request, context)
         story = Story(request.request_id, reveal_taken=request.reveal_taken)
         with self._flow.watch(request.request_id, until=END[request.until]) as watch:
             await self._accept(request, watch)
@@ -76,7 +67,7 @@ class SignUps(SignUpServiceServicer):
         story = Story(request.request_id)
         after, until = int(request.resume_token or 0), END[request.until]
         with (
-            self._watchers.admit(context.peer()),
+            self._door.watch(context),
             self._flow.watch(request.request_id, after=after, until=until) as watch,
         ):
             async for update in self._updates(watch, story):
@@ -95,8 +86,8 @@ class SignUps(SignUpServiceServicer):
 
     async def _accept(self, request: api.SignUpRequest, watch: Watch) -> None:
         async with answering():
-            if self._is_full() and not await self._flow.story(request.request_id):
-                raise StreamFull("the rest is for outcomes")
+            if (no := self._door.no_room()) and not await self._flow.story(request.request_id):
+                raise no
             await self._flow.open(Envelope.opening(command(request), source="gateway"), watch)
 
     async def _updates(self, watch: Watch, story: "Story") -> AsyncIterator[api.SignUpUpdate]:

@@ -1,8 +1,10 @@
 """What the gateway can be told."""
 
 import re
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+from seaway.rpc import Clients
 from seaway.settings import Settings
 
 
@@ -20,7 +22,20 @@ class GatewaySettings(Settings):
     heartbeat_seconds: float = Field(15, gt=0, description="how often a quiet stream is heard of")
     streams_per_connection: int = Field(20, ge=1, description="open at once on one connection")
     watchers: int = Field(500, ge=0, description="WatchSignUp at once; 0: no cap")
-    watchers_per_client: int = Field(5, ge=0, description="… from one address; 0: no cap")
+    watchers_per_client: int = Field(5, ge=0, description="… from one network; 0: no cap")
+    sign_ups_per_minute: int = Field(
+        5, ge=0, description="from one network, and of one address; 0: no limit"
+    )
+    sign_ups_per_hour: int = Field(20, ge=0, description="… in an hour; 0: none for an hour")
+    backlog_seconds: float = Field(
+        60, ge=0, description="how long requests may wait until no more are taken; 0: for ever"
+    )
+    trusted_proxies: str = Field(
+        "", description="who may say where a call comes from: 10.0.0.0/8,fd00::/8"
+    )
+    reveal_taken: Literal["certificate", "anybody"] = Field(
+        "certificate", description="who may be told that an address is taken"
+    )
 
     @field_validator("web_origins")
     @classmethod
@@ -29,6 +44,19 @@ class GatewaySettings(Settings):
             if not re.fullmatch(r"https?://[a-z0-9.\[\]:-]+", origin):
                 raise ValueError(f"{origin!r} is no origin such as https://example.org")
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: str) -> str:
+        Clients.behind(proxies)
+        return proxies
+
+    @field_validator("reveal_taken")
+    @classmethod
+    def _is_not_for_everybody(cls, reveal_taken: str, others: ValidationInfo) -> str:
+        if reveal_taken == "anybody" and others.data.get("production", True):
+            raise ValueError("'anybody' is for your own machine, and SEAWAY_PRODUCTION is set")
+        return reveal_taken
 
     @property
     def origins(self) -> tuple[str, ...]:

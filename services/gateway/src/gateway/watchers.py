@@ -16,12 +16,8 @@ class Watchers:
         self._clients: Counter[str] = Counter()
 
     @contextmanager
-    def admit(self, peer: str) -> Iterator[None]:
-        """Count one more for as long as the context lasts. Raises Refusal if there are enough.
-
-        `peer` is gRPC's: the ports of one address are one client.
-        """
-        client = peer.rpartition(":")[0]
+    def admit(self, client: str) -> Iterator[None]:
+        """Count one more for as long as the context lasts. Raises Refusal if there are enough."""
         if 0 < self._per_client <= self._clients[client]:
             raise exhausted("TOO_MANY_WATCHERS", "you watch as much at once as one client may")
         if 0 < self._at_once <= self._clients.total():
