@@ -356,6 +356,54 @@ async def test_what_is_set_aside_is_counted_by_its_reason(broker):
     assert counted() == before + 2
 
 
+class SlowToSetAside(MemoryBroker):
+    """A broker that stores dead letters only when it is let, and refuses those of some."""
+
+    def __init__(self):
+        super().__init__(hurried=True)
+        self.held, self.let, self.refused = [], asyncio.Event(), set()
+
+    async def publish(self, postings):
+        if postings[0].stream == DEAD.name:
+            self.held += [posting.headers["ce-id"] for posting in postings]
+            await self.let.wait()
+            if self.refused & {posting.headers["ce-id"] for posting in postings}:
+                raise StreamFull("no room for this one")
+        return await super().publish(postings)
+
+
+async def test_nobody_waits_for_the_dead_letters_of_a_batch_nor_one_of_them_for_another():
+    broker = SlowToSetAside()
+    worker = await Worker.made(broker, by_name())
+    bad = [posting_of(a_request(), data=b"\xff") for _ in range(3)]
+    await worker.send(*bad, *people(4))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.round())
+        await until(lambda: broker.unsettled() == {DURABLE: 3})
+        assert broker.held == [posting.headers["ce-id"] for posting in bad]
+        assert len(await worker.replies()) == 4
+        broker.let.set()
+    assert await worker.is_settled()
+    assert len(await worker.letters()) == 3
+
+
+async def test_a_dead_letter_that_cannot_be_stored_comes_again_and_the_others_do_not():
+    broker = SlowToSetAside()
+    broker.let.set()
+    worker = await Worker.made(broker, by_name())
+    bad = [posting_of(a_request(), data=b"\xff") for _ in range(3)]
+    await worker.send(*bad)
+    broker.refused.add(bad[0].headers["ce-id"])
+    await worker.round()
+    assert broker.unsettled() == {DURABLE: 1}  # it is not let go of before it is stored
+    assert len(await worker.letters()) == 2
+    broker.refused.clear()
+    broker.forget_acks()
+    await worker.rounds()
+    assert len(await worker.letters()) == 3
+    assert await worker.is_settled()
+
+
 async def test_the_tenth_failure_is_the_last(broker):
     handle = by_name(Ada=ValueError("some bug"))
     worker = await Worker.made(broker, handle)

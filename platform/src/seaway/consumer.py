@@ -17,13 +17,7 @@ from seaway.breaker import Breaker
 from seaway.broker import Broker, Delivery, Pull
 from seaway.dead_letters import id_of, set_aside
 from seaway.envelope import Envelope
-from seaway.errors import (
-    BrokerUnavailable,
-    DependencyDown,
-    DurableGone,
-    StreamFull,
-    Unprocessable,
-)
+from seaway.errors import BrokerUnavailable, DependencyDown, DurableGone, StreamFull, Unprocessable
 from seaway.failpoints import crash_here, crash_once_sent
 from seaway.fetching import FETCH_WAIT, close_when, filled, keep_alive, told
 from seaway.inbox import Handled, Inbox
@@ -155,8 +149,7 @@ class Consumer:
             async with keep_alive(deliveries, every=self.subscription.ack_wait / 3):
                 outcomes = await self.handled(deliveries)
             crash_here("U4")
-            for delivery, outcome in zip(deliveries, outcomes, strict=True):
-                await self.settle(delivery, outcome)
+            await self.settle_each(deliveries, outcomes)
             observation.outcomes = outcomes
         await crash_once_sent("U5")
 
@@ -255,6 +248,18 @@ class Consumer:
             self.breaker.down()
             error = away
         return [policy.decide(error, attempt) for attempt in attempts]
+
+    async def settle_each(
+        self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Settle what is done with at once, and the dead letters, which take longer, together."""
+        async with asyncio.TaskGroup() as setting_aside:
+            for delivery, outcome in zip(deliveries, outcomes, strict=True):
+                settling = self.settle(delivery, outcome)
+                if isinstance(outcome, DeadLetter):
+                    setting_aside.create_task(settling)
+                else:
+                    await settling
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Carry out what was decided. A dead letter is stored before the broker lets go of it.
