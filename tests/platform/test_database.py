@@ -5,7 +5,7 @@ import os
 import signal
 import sqlite3
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from contextvars import copy_context
 
 import pytest
@@ -16,6 +16,7 @@ from seaway.errors import DependencyDown, Raced, SettingsError
 from seaway.inbox import Handled
 from sqlalchemy import Column, MetaData, Table, Text, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from waiting import until
 
 ENVIRONMENT = """
 from alembic import context
@@ -634,3 +635,34 @@ async def test_the_parameters_of_a_statement_are_in_no_error(database):
         async with database.transaction() as connection:
             await connection.execute(text("SELECT nothing(:email)"), {"email": "ada@example.org"})
     assert "ada" not in str(error.value)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_thread_of_the_database_outlives_its_loop(tmp_path, migrations, times):
+    """… though whoever was in a transaction was cut off in the middle of a statement.
+
+    What such a thread had to say would reach nobody, and be an error of its own.
+    """
+    path = tmp_path / "test.db"
+    before = set(threading.enumerate())
+
+    async def cut_off():
+        async with Database(f"sqlite+aiosqlite:///{path}", "notes", migrations) as database:
+            await database.migrate()
+            with closing(sqlite3.connect(path)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                writing = asyncio.create_task(written(database))
+                await until(lambda: set(threading.enumerate()) - before)
+                for _ in range(times):
+                    await asyncio.sleep(0.1)  # it waits for the other
+                    writing.cancel()
+                await asyncio.wait([writing], timeout=0.1)
+                assert writing.done() == (times > 1)
+        await asyncio.wait([writing])
+
+    async def written(database):
+        async with database.transaction():
+            raise AssertionError("there is another writer")
+
+    asyncio.run(cut_off())
+    assert set(threading.enumerate()) <= before

@@ -14,7 +14,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect, 
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util import await_
 
+from seaway.database.threads import Threads
 from seaway.errors import DependencyDown, SettingsError
 
 AT_ONCE = 16
@@ -87,13 +89,16 @@ def _parsed(url: str) -> URL:
 
 
 def _sqlite(url: URL) -> AsyncEngine:
+    threads = Threads()
     pool = create_async_engine(
         url,
         hide_parameters=True,  # no personal data in the text of an error
         poolclass=AsyncAdaptedQueuePool,
         pool_size=AT_ONCE,
         max_overflow=0,
+        connect_args={"async_creator_fn": threads.connect},
     )
+    event.listen(pool.sync_engine, "engine_disposed", lambda _: await_(threads.ended()))
     event.listen(pool.sync_engine, "connect", _set_pragmas)
     event.listen(pool.sync_engine, "begin", _begin)
     return pool
