@@ -1,5 +1,6 @@
 """A client in JavaScript signs people up at a real gateway, and outlives it."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -10,7 +11,10 @@ from uuid import uuid4
 import psutil
 import pytest
 from development import UP, Development
+from gateways import USERS, CancelsOnce, a_gateway, confirmed, say
 from node_programs import ROOT, install, missing
+from seaway.testing import MemoryBroker
+from seaway.topology import apply, declared
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -46,10 +50,9 @@ def client(program, dev):
 
     @contextmanager
     def start(*words, timeout=PATIENCE):
-        target = f"127.0.0.1:{dev.port(50051)}"
         running = subprocess.Popen(
             ["node", program, *words],
-            env=os.environ | {"SEAWAY_TARGET": target, "SEAWAY_TIMEOUT": str(timeout)},
+            env=settings(dev.port(50051), timeout),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -61,6 +64,11 @@ def client(program, dev):
                 running.kill()
 
     return start
+
+
+def settings(port, timeout=PATIENCE):
+    target = f"127.0.0.1:{port}"
+    return os.environ | {"SEAWAY_TARGET": target, "SEAWAY_TIMEOUT": str(timeout)}
 
 
 def switched(dev, what):
@@ -137,6 +145,23 @@ def test_another_process_gets_the_answer_by_the_request_id(dev, client, undecide
     with client(*request) as running:
         assert ended(running) == (["STATE_ACCEPTED", "STATE_CONFIRMED"], "", 0)
     assert users(dev, request[0]) == 1
+
+
+async def test_a_call_that_somebody_else_cancels_is_asked_again(program):
+    broker, request_id = MemoryBroker(), str(uuid4())
+    await apply(broker, declared([USERS], []))
+    async with a_gateway(broker, kind=CancelsOnce) as gateway:
+        running = await asyncio.create_subprocess_exec(
+            *("node", program, an_address(), "Ada", request_id),
+            env=settings(gateway.port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert json.loads(await running.stdout.readline())["state"] == "STATE_ACCEPTED"
+        await say(broker, request_id, confirmed(request_id))
+        said, complained = await running.communicate()
+    assert [update["state"] for update in updates(said.decode())] == ["STATE_CONFIRMED"]
+    assert (complained.decode(), running.returncode) == ("asking again: CANCELLED\n", 0)
 
 
 def test_what_is_refused_is_not_asked_again(client):

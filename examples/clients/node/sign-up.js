@@ -18,7 +18,9 @@ const asInProtos = { keepCase: true, enums: String, longs: String };
 const types = loadFileDescriptorSetFromBuffer(contracts, asInProtos);
 const { SignUpService } = grpc.loadPackageDefinition(types).acme.gateway.v1;
 
-const PASSING = [grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED];
+// CANCELLED, though we cancelled nothing, is what gRPC says of a call to a server that just stops.
+const { UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED } = grpc.status;
+const PASSING = [UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED];
 const TRY_AGAIN_AFTER = [200, 400, 800, 1600, 3200]; // milliseconds; the last one repeats
 const reconnecting = {
   "grpc.initial_reconnect_backoff_ms": 100,

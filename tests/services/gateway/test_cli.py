@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from acme.users.v1 import CreateUserRequested, SignUpEmailHandled
-from gateways import a_gateway, confirmed, rejected, say, until
+from gateways import CancelsOnce, a_gateway, confirmed, rejected, say, until
 from seaway.contract import address_of
 
 pytestmark = pytest.mark.timeout(40)
@@ -145,6 +145,20 @@ async def test_it_outlives_its_gateway(broker, command, request_id):
         async with a_gateway(broker, port=first.port):
             await say(broker, request_id, confirmed(request_id))
             code, lines, complaints = await ada.end()
+    assert (code, [line.split()[0] for line in lines], complaints) == (0, ["CONFIRMED"], [])
+
+
+async def test_it_asks_again_when_its_call_is_cancelled_by_somebody_else(
+    broker, command, request_id
+):
+    asked = (*ADA, "--request-id", request_id)
+    async with (
+        a_gateway(broker, kind=CancelsOnce) as gateway,
+        command(*asked, *at(gateway.port)) as ada,
+    ):
+        assert (await ada.line()).split()[0] == "ACCEPTED"
+        await say(broker, request_id, confirmed(request_id))
+        code, lines, complaints = await ada.end()
     assert (code, [line.split()[0] for line in lines], complaints) == (0, ["CONFIRMED"], [])
 
 

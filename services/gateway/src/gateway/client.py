@@ -18,7 +18,13 @@ CONNECT_AGAIN = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 TRY_AGAIN_AFTER = 0.2
-PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    # Not our word, as one that we cancel ends with no error here: gRPC's core says it of a call
+    # that comes just as a server stops (grpc/grpc#41785), and nobody has handled it.
+    grpc.StatusCode.CANCELLED,
+}
 
 
 class Refused(Exception):
