@@ -4,10 +4,10 @@ from runner import Run
 from sign_ups import errors_of
 
 SOFT = {"UNAVAILABLE", "CANCELLED"}
-"""What a client tries again, ours do (docs/other-languages.md). CANCELLED is not what we mean. gRPC's core says it (grpc/grpc#41785)
-of calls that come in the few milliseconds in which a server stops. Tried with a bare server: none
-of 245 had reached a handler, and neither to refuse calls for 50 or 300 ms before the stop nor to
-wait until a call of our own was answered made an end of it.
+"""What a client tries again, as ours do (docs/other-languages.md). CANCELLED is not what we mean.
+gRPC's core says it (grpc/grpc#41785) of calls that come in the few milliseconds in which a server
+stops. Tried with a bare server: none of 245 had reached a handler, and neither to refuse calls for
+50 or 300 ms before the stop nor to wait until a call of our own was answered made an end of it.
 """
 SLOW = {"DEADLINE_EXCEEDED"}
 """What a client tries again, too. It is a figure of time."""
