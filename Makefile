@@ -42,6 +42,7 @@ check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
 	$(BIN)/lint-imports --no-cache
 	$(PYTHON) proto/generate.py --check
 	$(PYTHON) services/gateway/web/build.py --check
+	$(PYTHON) deploy/observability/generate.py --check
 	cd proto && ../$(BIN)/buf lint contracts.binpb --path acme --path seaway
 	cd proto && ../$(BIN)/buf breaking contracts.binpb --against released.binpb --path acme --path seaway
 
@@ -51,6 +52,10 @@ gen: $(READY) ## regenerate everything that is made from the .proto files
 .PHONY: page
 page: $(READY) ## build the sign-up page anew; needs Node 20 or newer
 	$(PYTHON) services/gateway/web/build.py
+
+.PHONY: dashboards
+dashboards: $(READY) ## write dashboards, alerts and the handbook's tables of metrics anew
+	$(PYTHON) deploy/observability/generate.py
 
 release-contracts: $(READY) ## what is in the .proto files now is what later changes must not break
 	cp proto/contracts.binpb proto/released.binpb

@@ -226,7 +226,7 @@ class Consumer:
             if isinstance(each, Exception):
                 outcomes += await self.decided(each, [delivery])
             else:
-                fine = [counted(posting, next(receipts), self.subscription) for posting in each]
+                fine = [counted(p, next(receipts), delivery, self.subscription) for p in each]
                 outcomes.append(Ack() if all(fine) else DeadLetter("OUTCOME_CONFLICT"))
         return outcomes
 

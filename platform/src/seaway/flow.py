@@ -20,6 +20,7 @@ from seaway.contract import Address, address_of
 from seaway.envelope import Envelope
 from seaway.errors import BrokerUnavailable, ContractError, KeyReused
 from seaway.failpoints import crash_here
+from seaway.telemetry import counted
 
 log = structlog.get_logger("seaway.flow")
 
@@ -177,7 +178,7 @@ class Flow:
         Raises KeyReused if the content differs, BrokerUnavailable (it may be stored: try again)
         and StreamFull.
         """
-        fact, repeated = await self._store(opening)
+        fact, repeated = await counted(opening, self._store(opening))
         crash_here("G3")
         if watch is not None:
             watch.begin(fact, repeated=repeated)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 from google.protobuf.message import Message
@@ -13,7 +14,7 @@ from seaway.envelope import Envelope, decode
 from seaway.errors import Unprocessable
 from seaway.inbox import Handled
 from seaway.service import Caused, Subscription
-from seaway.telemetry import PUBLISHED
+from seaway.telemetry import PUBLISHED, STAGE, exemplar
 
 log = structlog.get_logger("seaway.consumer")
 
@@ -58,8 +59,11 @@ def postings(
     return answers
 
 
-def counted(posting: Posting, answer: Receipt | Conflict, subscription: Subscription) -> bool:
+def counted(
+    posting: Posting, answer: Receipt | Conflict, cause: Delivery, subscription: Subscription
+) -> bool:
     """Count an answer of the broker, and say whether our reply is the one that it keeps."""
+    message = posting.headers["ce-type"].rpartition(".")[2]
     match answer:
         case Receipt(repeated=repeated):
             outcome = "repeated" if repeated else "stored"
@@ -68,6 +72,8 @@ def counted(posting: Posting, answer: Receipt | Conflict, subscription: Subscrip
         case Conflict(stored):
             outcome = "conflict"
             log.error("another outcome is stored", ours=posting.subject, theirs=stored.subject)
-    message = posting.headers["ce-type"].rpartition(".")[2]
     PUBLISHED.labels(subscription.service, message, outcome).inc()
+    if outcome == "stored":
+        took = max(0.0, (datetime.now(UTC) - cause.at).total_seconds())
+        STAGE.labels(subscription.service, message).observe(took, exemplar())
     return outcome != "conflict"

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import wraps
 from typing import Literal, cast
 
 from google.protobuf.message import Message
@@ -108,6 +109,7 @@ class Service:
         """
 
         def subscribe(handler: Handler[M]) -> Handler[M]:
+            @wraps(handler)  # it says what a message causes
             async def each(messages: Sequence[Envelope[M]]) -> Sequence[Replies]:
                 return [await handler(message) for message in messages]
 

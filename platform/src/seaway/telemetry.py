@@ -1,40 +1,57 @@
 """What a process tells about itself: metrics, log lines, and where a trace goes on.
 
-The metrics of whoever handles messages are declared here; the monitor and gRPC have their own.
+The metrics of every process are declared here; the monitor, gRPC and each service have their own.
 No label and no log line holds personal data.
 """
 
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any, get_args
 
 import structlog
+from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from structlog.typing import Processor
 
 from seaway.breaker import Breaker
 from seaway.broker import Delivery
+from seaway.envelope import Envelope
+from seaway.errors import KeyReused
 from seaway.outcome import Ack, DeadLetter, Outcome, Retry
 from seaway.service import Subscription
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # nobody asks when a series began
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10, 30)
+LONG = (60, 300, 3600)
 ATTEMPTS = (1, 2, 3, 5, 10)
 LABELS = ("service", "message", "durable")
+REASONS = (
+    *("UNDECODABLE", "INVALID", "BAD_HEADERS", "UNKNOWN_TYPE", "ID_REUSED", "OUTCOME_CONFLICT"),
+    *("REPLY_TOO_LARGE", "FAILED_TOO_OFTEN", "KILLS_ITS_PROCESS"),
+)
+"""The platform's own, of a dead letter. A service adds what it raises."""
 
 PUBLISHED = Counter(
     "seaway_messages_published_total",
-    "Messages handed to the broker, by what became of it: stored, repeated or conflict.",
+    "Messages handed to the broker; `outcome` stored, repeated or conflict.",
     ("service", "message", "outcome"),
+)
+PUBLISH_SECONDS = Histogram(
+    "seaway_publish_seconds",
+    "From handed to the broker to answered, however many messages together.",
+    ("service",),
+    buckets=SECONDS,
 )
 SETTLED = Counter(
     "seaway_messages_settled_total",
-    "Deliveries settled, by outcome: acked, retried or dead_lettered.",
+    "Deliveries settled; `outcome` acked, retried or dead_lettered.",
     (*LABELS, "outcome"),
 )
 HANDLER = Histogram(
@@ -47,12 +64,18 @@ DELAY = Histogram(
     "seaway_delivery_delay_seconds",
     "From stored to fetched, each first delivery.",
     LABELS,
-    buckets=(*SECONDS, 60, 300, 3600),
+    buckets=(*SECONDS, *LONG),
+)
+STAGE = Histogram(
+    "seaway_flow_stage_seconds",
+    "From a message stored to its reply stored; `stage` is the reply.",
+    ("service", "stage"),
+    buckets=(*SECONDS, *LONG),
 )
 IN_PROGRESS = Gauge("seaway_messages_in_progress", "Deliveries in hand.", LABELS)
 DEAD_LETTERS = Counter(
     "seaway_dead_letters_total",
-    "Messages set aside for a person, by the code that says why.",
+    "Messages set aside for a person; `reason` is the code that says why.",
     (*LABELS, "reason"),
 )
 DELIVERY_ATTEMPTS = Histogram(
@@ -63,6 +86,16 @@ DELIVERY_ATTEMPTS = Histogram(
 )
 BREAKER = Gauge(
     "seaway_breaker_open", "1 while a dependency is away and nothing is fetched.", LABELS
+)
+CONNECTED = Gauge("seaway_nats_connected", "1 while the broker is there.", ("service",))
+RECONNECTS = Counter(
+    "seaway_nats_reconnects_total", "How often the broker came back.", ("service",)
+)
+LOOP_LAG = Histogram(
+    "seaway_event_loop_lag_seconds",
+    "How much later than it should the event loop does something, asked twice a second.",
+    ("service",),
+    buckets=(0.001, 0.0025, *SECONDS),
 )
 BUILD = Gauge("seaway_build_info", "1, with the version as a label.", ("service", "version"))
 
@@ -81,14 +114,65 @@ def labels_of(subscription: Subscription) -> tuple[str, str, str]:
     return (subscription.service, message, subscription.durable)
 
 
+def introduce_process(service: str, version: str, connected: Callable[[], bool]) -> None:
+    """Make every series of a process exist: what it is, and whether it has a broker."""
+    BUILD.labels(service, version).set(1)
+    CONNECTED.labels(service).set_function(lambda: float(connected()))
+    for metric in (RECONNECTS, LOOP_LAG, PUBLISH_SECONDS):
+        metric.labels(service)
+
+
 def introduce(subscription: Subscription, breaker: Breaker) -> None:
     """Make every series of a subscription exist, at zero, so that a rate over it is defined."""
     labels = labels_of(subscription)
     BREAKER.labels(*labels).set_function(lambda: float(breaker.is_open))
     for outcome in ("acked", "retried", "dead_lettered"):
         SETTLED.labels(*labels, outcome)
+    for reason in REASONS:
+        DEAD_LETTERS.labels(*labels, reason)
     for metric in (HANDLER, DELAY, DELIVERY_ATTEMPTS, IN_PROGRESS):
         metric.labels(*labels)
+    for reply in causes(subscription.handle):
+        introduce_message(subscription.service, reply)
+        STAGE.labels(subscription.service, reply.DESCRIPTOR.name)
+
+
+def introduce_message(service: str, message: type[Message]) -> None:
+    """Make the series of a message that a service publishes exist, at zero."""
+    for outcome in ("stored", "repeated", "conflict"):
+        PUBLISHED.labels(service, message.DESCRIPTOR.name, outcome)
+
+
+def causes(handler: object) -> Iterator[type[Message]]:
+    """Yield the messages that a handler can cause, as its signature says."""
+    yield from _messages_in(getattr(handler, "__annotations__", {}).get("return"))
+
+
+async def counted[F](
+    opening: Envelope[Message], storing: Awaitable[tuple[F, bool]]
+) -> tuple[F, bool]:
+    """Count a message that opens a conversation; return what storing it returned."""
+    count = partial(PUBLISHED.labels, opening.source, opening.body.DESCRIPTOR.name)
+    try:
+        stored, repeated = await storing
+    except KeyReused:
+        count("conflict").inc()
+        raise
+    count("repeated" if repeated else "stored").inc()
+    return stored, repeated
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return what leads from a figure to one trace that it counts; None if nobody records it.
+
+    Without OpenTelemetry nothing is imported for it.
+    """
+    tracing = sys.modules.get("opentelemetry.trace")
+    if tracing is None:
+        return None
+    span = tracing.get_current_span().get_span_context()
+    recorded = span.is_valid and span.trace_flags.sampled
+    return {"trace_id": f"{span.trace_id:032x}"} if recorded else None
 
 
 @contextmanager
@@ -108,7 +192,7 @@ def observe(subscription: Subscription, deliveries: Sequence[Delivery]) -> Itera
             yield observation
     finally:
         in_progress.dec(len(deliveries))
-        HANDLER.labels(*labels).observe(time.perf_counter() - began)
+        HANDLER.labels(*labels).observe(time.perf_counter() - began, exemplar())
         _count(labels, deliveries, observation.outcomes)
 
 
@@ -142,6 +226,13 @@ def configure_logging(service: str, level: str, form: str) -> None:
         structlog.contextvars.bind_contextvars(service=service)
     # Libraries log through the standard library: their warnings only, as plain lines.
     logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(name)s: %(message)s")
+
+
+def _messages_in(annotation: Any) -> Iterator[type[Message]]:
+    if isinstance(annotation, type) and issubclass(annotation, Message):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _messages_in(part)
 
 
 def _log_fields(

@@ -17,6 +17,7 @@ from acme.gateway.v1.sign_up_pb2 import (
 )
 from acme.users.v1 import CreateUserRejected, CreateUserRequested, SignUpEmailHandled
 from gateways import a_gateway, confirmed, opened, rejected, rest, say, sign_up
+from prometheus_client import REGISTRY
 from refused import refused
 from seaway.contract import address_of
 
@@ -167,3 +168,27 @@ async def test_a_retry_after_the_outcome_gets_the_same_answer(broker, client, re
     await say(broker, request_id, confirmed(request_id))
     told = [accepted, *await rest(call)]
     assert await rest(client.SignUp(sign_up(request_id))) == told
+
+
+async def test_how_long_people_wait_for_an_outcome_is_measured(broker, client, request_id):
+    def counted():
+        return {
+            outcome: REGISTRY.get_sample_value(
+                "seaway_sign_up_seconds_count", {"outcome": outcome}
+            )
+            for outcome in ("confirmed", "rejected")
+        }
+
+    before = counted()
+    published = {"service": "gateway", "message": "CreateUserRequested", "outcome": "stored"}
+    stored = REGISTRY.get_sample_value("seaway_messages_published_total", published)
+    call, _ = await opened(client, sign_up(request_id))
+    assert counted() == before
+    await say(broker, request_id, rejected(request_id))
+    assert (await call.read()).state == STATE_CONFIRMED  # as the outside may see it
+    assert await rest(call) == []
+    assert counted() == before | {"rejected": before["rejected"] + 1}
+    assert REGISTRY.get_sample_value("seaway_messages_published_total", published) == stored + 1
+    open_now = {"grpc_type": "server_stream", "grpc_method": "SignUp"}
+    open_now["grpc_service"] = "acme.gateway.v1.SignUpService"
+    assert REGISTRY.get_sample_value("seaway_streams_active", open_now) == 0

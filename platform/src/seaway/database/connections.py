@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import suppress
 from typing import Any
 
+from prometheus_client import Gauge
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect, ExceptionContext
@@ -21,6 +22,8 @@ from seaway.errors import DependencyDown, SettingsError
 
 AT_ONCE = 16
 """Connections of one process at most: as many as an `on` subscription has messages in hand."""
+IN_USE = Gauge("seaway_database_connections", "Connections in use.", ("schema",))
+MOST = Gauge("seaway_database_connections_max", "How many there may be at most.", ("schema",))
 CONNECT_WITHIN = 5.0
 ANSWER_WITHIN = 2.5
 """Seconds after which a server that says nothing is away. It gives up a statement before that.

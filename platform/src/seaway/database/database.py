@@ -17,9 +17,10 @@ from sqlalchemy import Column, Connection, Table, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateSchema
 
-from seaway.database.connections import READING, connections_to
+from seaway.database.connections import AT_ONCE, IN_USE, MOST, READING, connections_to
 from seaway.errors import DependencyDown, SeawayError, SettingsError
 
 _in_progress: ContextVar[Mapping["Database", AsyncConnection]] = ContextVar("_in_progress")
@@ -40,6 +41,8 @@ class Database:
         self._url = url
         self._migrations = migrations
         self._pool = connections_to(url, schema)
+        IN_USE.labels(schema).set_function(self._in_use)
+        MOST.labels(schema).set(AT_ONCE)
         # SQLite has one writer. Within the process it is chosen fairly, not by polling a file.
         self._writer: AbstractAsyncContextManager[Any] = (
             asyncio.Lock() if self._pool.name == "sqlite" else nullcontext()
@@ -72,6 +75,10 @@ class Database:
                 yield connection
             finally:
                 _in_progress.reset(token)
+
+    def _in_use(self) -> float:
+        pool = self._pool.pool
+        return float(pool.checkedout()) if isinstance(pool, QueuePool) else 0.0
 
     @property
     def connection(self) -> AsyncConnection:

@@ -15,6 +15,7 @@ from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
 from seaway.jetstream.reading import counts, first, last_on, scan, stored
+from seaway.telemetry import PUBLISH_SECONDS
 from seaway.topology import LIVE, Config, Durable, FoundStream
 
 BATCH = 1000
@@ -61,11 +62,8 @@ class JetStream:
             posting.check_size()
         answers: list[Receipt | Conflict] = []
         for start in range(0, len(postings), BATCH):
-            part = postings[start : start + BATCH]
-            together = await self._publish_batch(part) if len(part) > 1 else None
-            # Of a batch that was refused most is stored already: a replay, or a second attempt.
-            one = self._publish_one if len(part) == 1 else self._find_or_publish
-            answers += together or await asyncio.gather(*map(one, part))
+            with PUBLISH_SECONDS.labels(self.connection.name).time():
+                answers += await self._publish_part(postings[start : start + BATCH])
         return answers
 
     async def read(self, stream: str, subject: str) -> Stored | None:
@@ -188,6 +186,12 @@ class JetStream:
     async def delete_durable(self, stream: str, name: str) -> None:
         """Delete a durable, and with it how far it had come. Raises as `put_stream` does."""
         await self._call(f"CONSUMER.DELETE.{stream}.{name}", None)
+
+    async def _publish_part(self, part: Sequence[Posting]) -> Sequence[Receipt | Conflict]:
+        together = await self._publish_batch(part) if len(part) > 1 else None
+        # Of a batch that was refused most is stored already: a replay, or a second attempt.
+        one = self._publish_one if len(part) == 1 else self._find_or_publish
+        return together or await asyncio.gather(*map(one, part))
 
     async def _publish_batch(self, postings: Sequence[Posting]) -> list[Receipt | Conflict] | None:
         """Store all or nothing; None means that one of them is to blame and nothing is stored."""

@@ -24,6 +24,7 @@ from nats.errors import NoRespondersError, SlowConsumerError
 
 from seaway.broker import Headers
 from seaway.errors import BrokerUnavailable
+from seaway.telemetry import RECONNECTS
 
 log = structlog.get_logger("seaway.jetstream")
 
@@ -252,6 +253,7 @@ class Connection:
         self._tries, self._in_vain_since = 0, None
         self.up.set()
         self._tell_back()
+        RECONNECTS.labels(self.name).inc()
         log.info("the broker is back")
 
     async def _on_closed(self) -> None:

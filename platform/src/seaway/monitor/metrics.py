@@ -18,7 +18,8 @@ NO_LIMIT = float("inf")
 
 LAG = Gauge(
     "seaway_lag_seconds",
-    "How long ago the oldest message was stored that a durable has not settled; 0: none is.",
+    "How long ago the oldest message was stored that a durable has not settled, by the broker's"
+    " clock; 0: nothing waits.",
     ("durable",),
 )
 PENDING = Gauge(
@@ -26,22 +27,28 @@ PENDING = Gauge(
 )
 DRAIN = Gauge(
     "seaway_drain_seconds",
-    "In how long it would have settled them, at the rate of the last minute; +Inf: never.",
+    "In how long it will have settled them, at the rate of the last minute, if nothing else"
+    " comes; +Inf: nothing was settled in the last minute, NaN: seen once.",
     ("durable",),
 )
 ACK_PENDING = Gauge(
-    "seaway_ack_pending_messages", "Of the pending ones, those that were delivered.", ("durable",)
+    "seaway_ack_pending_messages", "Of those, the ones that were delivered.", ("durable",)
 )
 MAX_ACK_PENDING = Gauge(
-    "seaway_max_ack_pending_messages", "How many of those there may be at once.", ("durable",)
+    "seaway_max_ack_pending_messages",
+    "How many of those there may be; at that many the broker delivers no more.",
+    ("durable",),
 )
 REDELIVERED = Gauge(
     "seaway_redelivered_messages",
-    "Of the pending ones, those that were delivered more than once.",
+    "Of those, the ones that were delivered more than once.",
     ("durable",),
 )
 PULLED = Gauge(
-    "seaway_durable_pulled", "1 if somebody has fetched in the last minute.", ("durable",)
+    "seaway_durable_pulled",
+    "1 if somebody has fetched, or waited for messages, in the last minute; 0: no replica of its"
+    " service runs.",
+    ("durable",),
 )
 LETTERS = Gauge(
     "seaway_dead_letter_messages", "Dead letters that wait for a person.", ("durable",)
@@ -49,30 +56,37 @@ LETTERS = Gauge(
 STREAM_MESSAGES = Gauge("seaway_stream_messages", "Messages that a stream keeps.", ("stream",))
 STREAM_BYTES = Gauge("seaway_stream_bytes", "Bytes that a stream keeps.", ("stream",))
 STREAM_MAX_BYTES = Gauge(
-    "seaway_stream_max_bytes", "Bytes that it may keep; +Inf: no limit.", ("stream",)
+    "seaway_stream_max_bytes",
+    "Bytes that it may keep, +Inf: no limit; from 80 % on the gateway accepts nobody.",
+    ("stream",),
 )
 STREAM_MAX_AGE = Gauge(
     "seaway_stream_max_age_seconds",
-    "Age at which a message is deleted, read or not; +Inf: never.",
+    "The age at which a message is deleted, handled or not, +Inf: never; more than the longest"
+    " outage.",
     ("stream",),
 )
-LOOKED = Gauge("seaway_looked_timestamp_seconds", "When the broker was last looked at.")
+LOOKED = Gauge(
+    "seaway_looked_timestamp_seconds",
+    "When the broker was last looked at; all that is said of durables and streams is of then.",
+)
 
 UNACCOUNTED = Gauge(
     "seaway_unaccounted_messages",
-    "Differences that the last audit found, by durable, or service for its rows.",
+    "Differences that the last audit found, in its words; `durable`, or service for its rows.",
     ("durable", "kind"),
 )
 FORGOTTEN = Gauge(
     "seaway_forgotten_messages",
-    "Messages that the last audit read, and of which nothing is kept on purpose.",
+    "Messages that the last audit read, and of which nothing is kept on purpose; `durable`, or"
+    " service for its rows.",
     ("durable",),
 )
 AUDITED = Gauge("seaway_audit_timestamp_seconds", "When the last complete audit began.")
-AUDIT_SECONDS = Gauge("seaway_audit_seconds", "How long it took.")
-AUDIT_MESSAGES = Gauge("seaway_audit_messages", "Messages that it read.")
+AUDIT_SECONDS = Gauge("seaway_audit_seconds", "How long the last complete audit took.")
+AUDIT_MESSAGES = Gauge("seaway_audit_messages", "How many messages it read.")
 ANSWERED = Gauge(
-    "seaway_audit_answered", "1 if a service has answered what it was asked last.", ("service",)
+    "seaway_audit_answered", "1 if a service has answered the audit's last question.", ("service",)
 )
 
 OF_DURABLES = (*(LAG, PENDING, DRAIN, ACK_PENDING, MAX_ACK_PENDING, REDELIVERED, PULLED, LETTERS),)

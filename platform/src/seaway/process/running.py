@@ -14,11 +14,12 @@ from seaway.consumer import Consumer
 from seaway.errors import BrokerUnavailable
 from seaway.fetching import told
 from seaway.jetstream import JetStream
+from seaway.process.loop_lag import loop_lag
 from seaway.process.process import Process
 from seaway.process.watchdog import MISSES, watchdog
 from seaway.room import Room
 from seaway.service import Service, Subscription
-from seaway.telemetry import BUILD, introduce
+from seaway.telemetry import introduce, introduce_process
 from seaway.topology import Topology, drift
 
 log = structlog.get_logger("seaway.process")
@@ -35,7 +36,7 @@ async def run(process: Process, service: Service) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    BUILD.labels(service.name, version_of(service.name)).set(1)
+    introduce_process(service.name, version_of(service.name), broker.connection.up.is_set)
     process.health.live["broker client"] = _is_alive(broker)
     process.health.ready["running"] = started = _Gate("starting")
     process.health.ready["broker"] = _is_up(broker)
@@ -44,6 +45,7 @@ async def run(process: Process, service: Service) -> int:
         health.serving(process.health, basics.metrics_host, basics.metrics_port) as port,
         broker,
         watchdog(basics.blocked_seconds / MISSES),
+        loop_lag(service.name),
         asyncio.TaskGroup() as tasks,
     ):
         log.info("started", metrics_port=port)

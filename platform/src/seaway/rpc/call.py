@@ -12,17 +12,22 @@ import grpc
 import structlog
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from seaway.errors import BrokerUnavailable, StreamFull
 from seaway.rpc.refusal import Refusal, unavailable
+from seaway.telemetry import LONG, exemplar
+from seaway.telemetry import SECONDS as BUCKETS
 
 log = structlog.get_logger("seaway.rpc")
 
 LABELS = ("grpc_type", "grpc_service", "grpc_method")
 STARTED = Counter("grpc_server_started", "RPCs begun.", LABELS)
-HANDLED = Counter("grpc_server_handled", "RPCs ended, by code.", (*LABELS, "grpc_code"))
-SECONDS = Histogram("grpc_server_handling_seconds", "How long RPCs took.", LABELS)
+HANDLED = Counter("grpc_server_handled", "RPCs ended.", (*LABELS, "grpc_code"))
+SECONDS = Histogram(
+    "grpc_server_handling_seconds", "How long RPCs took.", LABELS, buckets=(*BUCKETS, *LONG)
+)
+OPEN = Gauge("seaway_streams_active", "Streams that are open.", LABELS)
 
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 TOO_LATE = Refusal(LATE, "TOO_LATE", "the time for this call was over before it was done")
@@ -31,6 +36,15 @@ BROKER_AWAY = unavailable("BROKER_UNAVAILABLE", "not accepted as far as we know:
 FULL = unavailable("STREAM_FULL", "no room for new requests now: try again later", 30.0)
 
 type ServicerContext = grpc.aio.ServicerContext[Message, Message]
+
+
+def introduce(method: MethodDescriptor) -> None:
+    """Make every series of a method exist, at zero."""
+    labels = _labels(method)
+    for metric in (STARTED, SECONDS, *([OPEN] if method.server_streaming else [])):
+        metric.labels(*labels)
+    for code in grpc.StatusCode:
+        HANDLED.labels(*labels, _name(code))
 
 
 @dataclass(slots=True)
@@ -44,10 +58,11 @@ class Call:
     began: float = field(init=False)
 
     async def __aenter__(self) -> Self:
-        kind = "server_stream" if self.method.server_streaming else "unary"
-        self.labels = (kind, self.method.containing_service.full_name, self.method.name)
+        self.labels = _labels(self.method)
         self.began = time.monotonic()
         STARTED.labels(*self.labels).inc()
+        if self.method.server_streaming:
+            OPEN.labels(*self.labels).inc()
         return self
 
     async def __aexit__(
@@ -81,9 +96,10 @@ class Call:
         await self.context.abort_with_status(refusal.status())
 
     def _count(self, code: grpc.StatusCode) -> None:
-        name = "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")
-        HANDLED.labels(*self.labels, name).inc()
-        SECONDS.labels(*self.labels).observe(time.monotonic() - self.began)
+        HANDLED.labels(*self.labels, _name(code)).inc()
+        SECONDS.labels(*self.labels).observe(time.monotonic() - self.began, exemplar())
+        if self.method.server_streaming:
+            OPEN.labels(*self.labels).dec()
 
     def _unexpected(self, error: Exception) -> Refusal:
         code = uuid4().hex[:12]
@@ -95,3 +111,12 @@ class Call:
         said = f"something went wrong here; whoever runs this finds it under {code}"
         internal = grpc.StatusCode.INTERNAL
         return Refusal(internal, "INTERNAL", said, metadata={"correlation_code": code})
+
+
+def _labels(method: MethodDescriptor) -> tuple[str, str, str]:
+    kind = "server_stream" if method.server_streaming else "unary"
+    return (kind, method.containing_service.full_name, method.name)
+
+
+def _name(code: grpc.StatusCode) -> str:
+    return "OK" if code is grpc.StatusCode.OK else code.name.title().replace("_", "")

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from seaway.errors import ContractError
 from seaway.messaging.v1 import options_pb2
-from seaway.rpc.call import Call, ServicerContext
+from seaway.rpc.call import Call, ServicerContext, introduce
 from seaway.rpc.health import HEALTH
 from seaway.rpc.limits import Limits
 from seaway.rpc.refusal import Refusal
@@ -37,6 +37,7 @@ class Calls:
     def answer(self, method: MethodDescriptor, servicer: object) -> Answer:
         """Return what answers a unary method. Raises ContractError if its client streams."""
         behaviour = _behaviour(method, servicer)
+        introduce(method)
 
         async def answer(request: Message, context: ServicerContext) -> Message:
             deadline = asyncio.timeout(self._limits.call_seconds)
@@ -49,6 +50,7 @@ class Calls:
     def stream(self, method: MethodDescriptor, servicer: object) -> Stream:
         """Return what writes a stream's updates to its context. Raises as `answer` does."""
         behaviour = _behaviour(method, servicer)
+        introduce(method)
         # A health stream tells its client where not to go, so it lasts until we stop.
         longest = None if method.containing_service is HEALTH else self._limits.stream_seconds
 

@@ -31,11 +31,13 @@ LONG_PAUSE = 60.0
 TOO_MANY_REQUESTS = 429
 
 CALLS = Counter(
-    "seaway_crm_calls_total", "Calls to the CRM, by the status of its answer.", ("status",)
+    "seaway_crm_calls_total", "Calls to the CRM; `status` of its answer, or none.", ("status",)
 )
+for _status in ("200", "429", "none"):
+    CALLS.labels(_status)
 CALL_SECONDS = Histogram(
     "seaway_crm_call_seconds",
-    "From asked to answered, without the wait for our turn.",
+    "How long it took to answer, without the wait for our turn.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 

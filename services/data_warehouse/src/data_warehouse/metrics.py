@@ -11,7 +11,7 @@ COMMIT_SECONDS = Histogram(
     "From a batch to its commit, looking for what came again included.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
 )
-FILES = Gauge("seaway_warehouse_files", "Files that make up the table.")
+FILES = Gauge("seaway_warehouse_files", "Files that make up the table, after upkeep.")
 UPKEEP_FAILED = Counter(
-    "seaway_warehouse_upkeep_failed_total", "Rounds of upkeep that another round must make up for."
+    "seaway_warehouse_upkeep_failed_total", "Rounds of upkeep that another must make up for."
 )

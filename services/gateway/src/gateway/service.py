@@ -23,8 +23,10 @@ from seaway.envelope import Envelope
 from seaway.errors import BrokerUnavailable, KeyReused
 from seaway.flow import Fact, Flow, Watch
 from seaway.rpc import FieldViolation, Refusal, ServicerContext, invalid, validate, violations
+from seaway.telemetry import introduce_message
 
 from gateway.door import Door
+from gateway.measuring import Stopwatch
 
 SERVICE = api.DESCRIPTOR.services_by_name["SignUpService"]
 ANSWER_WITHIN = 0.8
@@ -34,6 +36,7 @@ ANSWER_WITHIN = 0.8
 def sign_up_flow(broker: Broker) -> Flow:
     """Return the conversation: a request, one of two outcomes, the mail about it."""
     outcomes = (CreateUserConfirmed, CreateUserRejected)
+    introduce_message("gateway", CreateUserRequested)
     return Flow(broker, CreateUserRequested, follow=(*outcomes, SignUpEmailHandled))
 
 
@@ -53,9 +56,10 @@ class SignUps(SignUpServiceServicer):
         check(request)
         self._door.sign_up(request, context)
         story = Story(request.request_id, reveal_taken=request.reveal_taken)
+        stopwatch = Stopwatch()
         with self._flow.watch(request.request_id, until=END[request.until]) as watch:
             await self._accept(request, watch)
-            async for update in self._updates(watch, story):
+            async for update in self._updates(watch, story, stopwatch):
                 yield update
 
     @override
@@ -90,7 +94,9 @@ class SignUps(SignUpServiceServicer):
                 raise no
             await self._flow.open(Envelope.opening(command(request), source="gateway"), watch)
 
-    async def _updates(self, watch: Watch, story: "Story") -> AsyncIterator[api.SignUpUpdate]:
+    async def _updates(
+        self, watch: Watch, story: "Story", stopwatch: Stopwatch | None = None
+    ) -> AsyncIterator[api.SignUpUpdate]:
         while True:
             fact = None
             with suppress(TimeoutError):
@@ -98,6 +104,8 @@ class SignUps(SignUpServiceServicer):
                     fact = await anext(watch, None)
                 if fact is None:
                     return
+                if stopwatch is not None:
+                    stopwatch.see(fact.body)
             # Nothing new for a while: the last state again, so that a dead connection is noticed.
             yield story.update(fact or watch.reached)
 
