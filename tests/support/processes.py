@@ -22,6 +22,9 @@ UNLIMITED = {
     "SEAWAY_SIGN_UPS_PER_MINUTE": "0",
     "SEAWAY_BACKLOG_SECONDS": "0",
     "SEAWAY_REVEAL_TAKEN": "anybody",
+    "SEAWAY_STREAMS_PER_CONNECTION": "5000",
+    "SEAWAY_WATCHERS": "0",
+    "SEAWAY_WATCHERS_PER_CLIENT": "0",
 }
 """A gateway for tests: it takes everybody, however much waits, and hides nothing."""
 
@@ -221,12 +224,7 @@ class Processes:
             if self.server is None:
                 self.server = await stack.enter_async_context(nats_server())
             for number, port in enumerate(self.grpc_ports):
-                settings = {
-                    "SEAWAY_GRPC_PORT": str(port),
-                    "SEAWAY_STREAMS_PER_CONNECTION": "5000",
-                    "SEAWAY_WATCHERS": "0",
-                    "SEAWAY_WATCHERS_PER_CLIENT": "0",
-                }
+                settings = {"SEAWAY_GRPC_PORT": str(port)}
                 self.gateways.append(await self._add(stack, "gateway", number, settings))
             for number in range(len(self._metrics_ports)):
                 settings = {"SEAWAY_DATABASE_URL": _of(self.database_url, "user_creation", number)}

@@ -26,7 +26,7 @@ from seaway.errors import ContractError
 from seaway.rpc.call import ServicerContext
 from seaway.rpc.calls import Answer, Calls, Stream
 from seaway.rpc.limits import Limits
-from seaway.rpc.refusal import Refusal
+from seaway.rpc.refusal import unreadable
 
 type Asked = RequestContext[Message, Message]
 
@@ -207,9 +207,7 @@ def _error(status: grpc.Status) -> ConnectError:
 
 
 def _unreadable(kind: type[Message]) -> ConnectError:
-    said = f"this is not {kind.DESCRIPTOR.full_name}"
-    invalid = grpc.StatusCode.INVALID_ARGUMENT
-    return _error(Refusal(invalid, "UNREADABLE", said).status())
+    return _error(unreadable(kind).status())
 
 
 def _holds_any(kind: Descriptor, seen: frozenset[str] = frozenset()) -> bool:

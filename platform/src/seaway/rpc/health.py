@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from seaway.rpc.call import ServicerContext
-from seaway.rpc.refusal import Refusal
+from seaway.rpc.refusal import Refusal, exhausted
 
 SERVING: int = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -25,8 +25,10 @@ async def always() -> bool:
 class Health:
     """grpc.health.v1: "liveness" is that we answer; all else is that we can do our work now."""
 
-    def __init__(self, ready: Ready, names: set[str]) -> None:
+    def __init__(self, ready: Ready, names: set[str], most: int) -> None:
         self.stopping = False
+        self._most = most
+        self._watching = 0
         self._ready = ready
         self._names = names | {"", "liveness", "readiness"}
 
@@ -52,14 +54,20 @@ class Health:
     async def Watch(  # noqa: N802 - gRPC's name
         self, request: health_pb2.HealthCheckRequest, context: ServicerContext
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Answer, and again whenever it changes."""
+        """Answer, and again whenever it changes. Raises Refusal if enough watch already."""
+        if self._watching >= self._most:
+            raise exhausted("TOO_MANY_WATCHERS", "as many watch our health as may")
+        self._watching += 1
         told = None
-        while True:
-            status = await self._status(request.service)
-            if status != told:
-                yield health_pb2.HealthCheckResponse(status=status)
-            told = status
-            await asyncio.sleep(1)
+        try:
+            while True:
+                status = await self._status(request.service)
+                if status != told:
+                    yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+                await asyncio.sleep(1)
+        finally:
+            self._watching -= 1
 
     async def _status(self, name: str) -> int:
         if name not in self._names:

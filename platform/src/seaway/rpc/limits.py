@@ -12,6 +12,10 @@ class Limits:
     streams_per_connection: int = 20
     calls: int = 2000
     """In hand at the same time, on all connections."""
+    calls_without_request: int = 1000
+    """Of those, the calls whose request has yet to arrive; of more, the oldest is ended."""
+    health_streams: int = 100
+    """Of those, the ones that watch our health: they last until we stop."""
     call_seconds: float = 5.0
     """The longest that a call with one answer takes."""
     stream_seconds: float = 60.0

@@ -96,6 +96,12 @@ def invalid(fields: Sequence[FieldViolation]) -> Refusal:
     return Refusal(code, "INVALID_REQUEST", said, fields=fields)
 
 
+def unreadable(kind: type[Message]) -> Refusal:
+    """Return a refusal of bytes that are not such a message, without a word of them."""
+    said = f"this is not {kind.DESCRIPTOR.full_name}"
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "UNREADABLE", said)
+
+
 def violations(request: Message) -> list[FieldViolation]:
     """Return every rule of its .proto that a request breaks."""
     return [_field_violation(violation) for violation in collect_violations(request)]

@@ -30,9 +30,15 @@ def build(process: Process) -> Service:
         stream_seconds=settings.stream_seconds,
         streams_per_connection=settings.streams_per_connection,
     )
-    host, port = settings.grpc_host, settings.grpc_port
     process.during(
-        RpcServer({SERVICE: sign_ups}, host=host, port=port, limits=limits, ready=ready)
+        RpcServer(
+            {SERVICE: sign_ups},
+            host=settings.grpc_host,
+            port=settings.grpc_port,
+            limits=limits,
+            ready=ready,
+            shows_protos=not settings.production,
+        )
     )
     web = process.during(
         WebServer(
