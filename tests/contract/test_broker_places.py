@@ -43,6 +43,22 @@ async def test_what_comes_next_is_the_first_that_fits(broker):
     assert await broker.next_after("TEST", "test.v1.nothing.*", 0) is None
 
 
+async def test_what_comes_after_a_place_is_counted(broker):
+    await broker.publish([*numbered(3), *numbered(2, "other"), *numbered(4, "third")])
+    await broker.remove("TEST", 7)
+    for subjects, after, number in [
+        ("test.v1.>", 0, 8),
+        ("test.v1.>", 3, 5),
+        ("test.v1.>", 6, 2),
+        ("test.v1.>", 9, 0),
+        ("test.v1.other.*", 0, 2),
+        ("test.v1.other.*", 4, 1),
+        ("test.v1.other.*", 5, 0),
+        ("test.v1.nothing.*", 0, 0),
+    ]:
+        assert await broker.count_after("TEST", subjects, after) == number
+
+
 async def test_a_moment_of_a_stream_that_is_not_there_says_so(broker):
     await broker.publish([a_posting("key-1")])
     stored = await broker.read("TEST", "test.v1.done.key-1")

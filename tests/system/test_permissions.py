@@ -216,4 +216,10 @@ def test_a_whole_system_runs_with_no_more_than_that(develop, tmp_path):
     for command in (("topology", "check"), ("dead-letters", "list"), ("topology", "plan")):
         told = dev.seaway(*command)
         assert told.returncode == 0, told.stdout + told.stderr
+    durable = ("--durable", "user-creation-create-user-requested")
+    for start in ("1", "1h"):
+        told = dev.seaway("replay", *durable, "--from", start, "--yes")
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert told.stdout.endswith("from #1: 2 messages\nbegun\n")
+    until(audited)
     assert not [line for line in dev.lines if "permissions violation" in line.lower()], dev.lines

@@ -4,8 +4,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
-from uuid import uuid4
+from typing import Annotated, Protocol
 
 import typer
 
@@ -13,11 +12,20 @@ from seaway.commands.moments import moment_of
 from seaway.commands.reach import reached
 from seaway.errors import TopologyError
 from seaway.jetstream import JetStream
-from seaway.topology.backbone import Backbone, Durable
+from seaway.topology.backbone import Durable
+from seaway.topology.rules import filters
 
 UNKNOWN = 3
-COUNTED_WITHIN = 30.0
-"""Seconds after which the broker forgets what we counted with, if we did not come to it."""
+
+
+class Countable(Protocol):
+    """What it takes to say how much a replay will be. Each raises BrokerUnavailable."""
+
+    async def durables(self, stream: str) -> Mapping[str, Durable]:
+        """Return the durables of a stream, by name."""
+
+    async def count_after(self, stream: str, subjects: str, sequence: int) -> int:
+        """Return how many messages on `subjects` there are after a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +120,9 @@ def first_of(durable: Durable, place: int) -> int:
     return max(begun, min(place, durable.ack_floor + 1))
 
 
-async def plan(backbone: Backbone, stream: str, name: str, first: int) -> Replay:
-    """Count what a durable will be given from a place on, with another one, used for nothing."""
-    config = (await backbone.durables(stream))[name].config
-    counting = f"{name}-counting-{uuid4().hex[:8]}"
-    await backbone.put_durable(
-        stream,
-        {
-            "durable_name": counting,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": max(1, first),
-            "ack_policy": "explicit",
-            "ack_wait": config["ack_wait"],
-            "max_ack_pending": 1,
-            "filter_subjects": config.get("filter_subjects") or [config["filter_subject"]],
-            "inactive_threshold": round(COUNTED_WITHIN * 1e9),
-            "mem_storage": True,
-        },
-    )
-    messages = (await backbone.durables(stream))[counting].pending
-    await backbone.delete_durable(stream, counting)
-    return Replay(stream, name, first, messages)
+async def plan(broker: Countable, stream: str, name: str, first: int) -> Replay:
+    """Count what a durable will be given from a place on."""
+    subjects = filters((await broker.durables(stream))[name].config)
+    # No subject fits two of them: the broker makes no such durable.
+    counted = [await broker.count_after(stream, each, first - 1) for each in subjects]
+    return Replay(stream, name, first, sum(counted))

@@ -14,7 +14,7 @@ from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
-from seaway.jetstream.reading import counts, first, last_on, scan, stored
+from seaway.jetstream.reading import count_after, counts, first, last_on, scan, stored
 from seaway.telemetry import PUBLISH_SECONDS
 from seaway.topology import LIVE, Config, Durable, FoundStream
 
@@ -96,6 +96,13 @@ class JetStream:
         """
         question = {"seq": sequence + 1, "next_by_subj": subjects}
         return await first(self.connection, stream, question)
+
+    async def count_after(self, stream: str, subjects: str, sequence: int) -> int:
+        """Return how many messages on `subjects` there are after a place, as some replica knows.
+
+        Raises BrokerUnavailable.
+        """
+        return await count_after(self.connection, stream, subjects, sequence)
 
     async def counts(self, stream: str, subjects: str) -> Mapping[str, int]:
         """Return how many messages each subject has that matches `subjects`.

@@ -75,6 +75,18 @@ async def counts(connection: Connection, stream: str, subjects: str) -> Mapping[
             return counted
 
 
+async def count_after(connection: Connection, stream: str, subjects: str, after: int) -> int:
+    """Return how many messages some replica has on `subjects` after a place.
+
+    Raises BrokerUnavailable.
+    """
+    question = {"seq": after + 1, "next_by_subj": subjects, "batch": 1}
+    where = f"$JS.API.DIRECT.GET.{stream}"
+    answer = await connection.request(where, json.dumps(question).encode(), wait=READ_WITHIN)
+    headers: Mapping[str, str] = answer.headers or {}
+    return 0 if "Status" in headers else 1 + int(headers["Nats-Num-Pending"])
+
+
 async def scan(
     connection: Connection, stream: str, subjects: str, after: int
 ) -> AsyncIterator[Stored]:

@@ -116,6 +116,10 @@ class MemoryBroker:
         """Return the first message on `subjects` after a place; None: there is none."""
         return await anext(self.scan(stream, subjects, sequence), None)
 
+    async def count_after(self, stream: str, subjects: str, sequence: int) -> int:
+        """Return how many messages on `subjects` there are after a place."""
+        return sum([1 async for _ in self.scan(stream, subjects, sequence)])
+
     async def remove(self, stream: str, sequence: int) -> bool:
         """Take one message out of a stream; return whether it was there."""
         self._check()
