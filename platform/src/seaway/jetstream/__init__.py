@@ -98,10 +98,7 @@ class JetStream:
         return await first(self.connection, stream, question)
 
     async def count_after(self, stream: str, subjects: str, sequence: int) -> int:
-        """Return how many messages on `subjects` there are after a place, as some replica knows.
-
-        Raises BrokerUnavailable.
-        """
+        """Return how many messages some replica has after a place. Raises BrokerUnavailable."""
         return await count_after(self.connection, stream, subjects, sequence)
 
     async def counts(self, stream: str, subjects: str) -> Mapping[str, int]:
