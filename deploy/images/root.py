@@ -28,10 +28,13 @@ NOT_OF_PYTHON = (
     *("tkinter", "turtledemo", "_tkinter*.so", "_test*.so", "_ctypes_test*.so", "__pycache__"),
     *("curses", "_curses*.so", "readline*.so", "nis*.so", "dbm", "_dbm*.so", "_gdbm*.so"),
 )
-# What packages bring with them for those who build on them, and a protocol that no table speaks.
+# What packages bring with them for those who build on them, a protocol that no table speaks, a
+# form of queries that nobody sends, and Google's messages but those of errors.
 NOT_OF_PACKAGES = (
     *("pyarrow/tests", "pyarrow/include", "pyarrow/src", "pyarrow/*flight*"),
     *("pyarrow/*.px[di]", "pyarrow/*.pyx", "pyarrow/includes", "pyarrow/*_cpp_tests*"),
+    *("pyarrow/*substrait*", "google/api", "google/cloud", "google/gapic", "google/logging"),
+    *("google/longrunning", "google/type"),
     *("sqlalchemy/testing", "greenlet/tests", "*/*.pyi", "*/__pycache__"),
 )
 LAUNCHER = """#!/opt/seaway/bin/python -I

@@ -30,6 +30,7 @@ ONLY_IN = {
     "deltalake": {"services/data_warehouse"},
     "pyarrow": {"services/data_warehouse"},
     "grpcio": {"services/gateway"},
+    "opentelemetry-sdk": {*DEPLOYED} - {"platform"},
     "sqlalchemy": {"services/crm", "services/user_creation", "services/welcome_email"},
     "asyncpg": {"services/crm", "services/user_creation", "services/welcome_email"},
     # On the desk, and in the tests, and in no image.

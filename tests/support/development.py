@@ -19,7 +19,8 @@ UP = "Everything runs"
 
 def environment():
     """Ours, without what would point the commands at another system."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SEAWAY_")}
+    others = ("SEAWAY_", "OTEL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
 def is_free(port):

@@ -27,6 +27,7 @@ from seaway.room import Room
 from seaway.service import Subscription
 from seaway.suspects import MOST_KILLS, Suspect, split, told_apart
 from seaway.telemetry import DEAD_LETTERS, labels_of, observe
+from seaway.tracing import publishing
 
 log = structlog.get_logger("seaway.consumer")
 
@@ -220,7 +221,8 @@ class Consumer:
     ) -> list[Outcome]:
         """Publish what was answered. A reply that was published before is as good as published."""
         together = [p for each in answers if not isinstance(each, Exception) for p in each]
-        receipts = iter(await self.broker.publish(together) if together else [])
+        with publishing(together):
+            receipts = iter(await self.broker.publish(together) if together else [])
         outcomes: list[Outcome] = []
         for delivery, each in zip(deliveries, answers, strict=True):
             if isinstance(each, Exception):

@@ -15,6 +15,7 @@ from typing import Self
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from seaway import tracing
 from seaway.broker import Broker, Conflict, Posting, Receipt, Stored
 from seaway.contract import Address, address_of
 from seaway.envelope import Envelope
@@ -156,9 +157,8 @@ class Flow:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             for place in self._places[1:]:
-                subjects = place.address.every_key
-                following = self._broker.follow(subjects, self._tell, self._lost)
-                await stack.enter_async_context(following)
+                every, tell, lost = place.address.every_key, self._tell, self._lost
+                await stack.enter_async_context(self._broker.follow(every, tell, lost))
             self._following = stack.pop_all()
         return self
 
@@ -213,9 +213,10 @@ class Flow:
         return sorted(facts, key=lambda fact: fact.sequence)
 
     async def _store(self, opening: Envelope[Message]) -> tuple[Fact, bool]:
-        posting = opening.posting()
-        crash_here("G1")
-        answer = (await self._broker.publish([posting]))[0]
+        with tracing.opening(opening) as traced:
+            posting = traced.posting()
+            crash_here("G1")
+            answer = (await self._broker.publish([posting]))[0]
         # Nothing has left us since: to everybody else the answer might still be on its way.
         crash_here("G2")
         place = self._places[0]

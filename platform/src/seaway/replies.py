@@ -15,6 +15,7 @@ from seaway.errors import Unprocessable
 from seaway.inbox import Handled
 from seaway.service import Caused, Subscription
 from seaway.telemetry import PUBLISHED, STAGE, exemplar
+from seaway.tracing import creating
 
 log = structlog.get_logger("seaway.consumer")
 
@@ -53,7 +54,8 @@ def postings(
             bodies = (replies,)
         case _:
             bodies = replies
-    answers = tuple(cause.reply(body, subscription.durable).posting() for body in bodies)
+    said = (creating(cause.reply(body, subscription.durable)) for body in bodies)
+    answers = tuple(message.posting() for message in said)
     if any(posting.size > posting.most_bytes for posting in answers):
         raise Unprocessable("REPLY_TOO_LARGE")
     return answers

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import structlog
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from seaway.breaker import Breaker
 from seaway.broker import Delivery
@@ -25,6 +25,7 @@ from seaway.envelope import Envelope
 from seaway.errors import KeyReused
 from seaway.outcome import Ack, DeadLetter, Outcome, Retry
 from seaway.service import Subscription
+from seaway.tracing import processing, settled, trace_id
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # nobody asks when a series began
 
@@ -163,21 +164,14 @@ async def counted[F](
 
 
 def exemplar() -> dict[str, str] | None:
-    """Return what leads from a figure to one trace that it counts; None if nobody records it.
-
-    Without OpenTelemetry nothing is imported for it.
-    """
-    tracing = sys.modules.get("opentelemetry.trace")
-    if tracing is None:
-        return None
-    span = tracing.get_current_span().get_span_context()
-    recorded = span.is_valid and span.trace_flags.sampled
-    return {"trace_id": f"{span.trace_id:032x}"} if recorded else None
+    """Return what leads from a figure to one trace that it counts; None if nobody records it."""
+    traced = trace_id()
+    return {"trace_id": traced} if traced else None
 
 
 @contextmanager
 def observe(subscription: Subscription, deliveries: Sequence[Delivery]) -> Iterator[Observation]:
-    """Measure one round of deliveries, and put what they are into every log line meanwhile."""
+    """Measure and trace one round of deliveries, and put what they are into every log line."""
     labels = labels_of(subscription)
     began = time.perf_counter()
     now = datetime.now(UTC)
@@ -187,13 +181,17 @@ def observe(subscription: Subscription, deliveries: Sequence[Delivery]) -> Itera
     in_progress = IN_PROGRESS.labels(*labels)
     in_progress.inc(len(deliveries))
     observation = Observation()
-    try:
-        with structlog.contextvars.bound_contextvars(**_log_fields(subscription, deliveries)):
+    with (
+        processing(subscription, deliveries) as span,
+        structlog.contextvars.bound_contextvars(**_log_fields(subscription, deliveries)),
+    ):
+        try:
             yield observation
-    finally:
-        in_progress.dec(len(deliveries))
-        HANDLER.labels(*labels).observe(time.perf_counter() - began, exemplar())
-        _count(labels, deliveries, observation.outcomes)
+            settled(span, observation.outcomes)
+        finally:
+            in_progress.dec(len(deliveries))
+            HANDLER.labels(*labels).observe(time.perf_counter() - began, exemplar())
+            _count(labels, deliveries, observation.outcomes)
 
 
 def configure_logging(service: str, level: str, form: str) -> None:
@@ -213,6 +211,7 @@ def configure_logging(service: str, level: str, form: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _with_trace_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(
                 fmt="%H:%M:%S" if form == "console" else "iso", utc=form != "console"
@@ -233,6 +232,12 @@ def _messages_in(annotation: Any) -> Iterator[type[Message]]:
         yield annotation
     for part in get_args(annotation):
         yield from _messages_in(part)
+
+
+def _with_trace_id(_: object, __: str, line: EventDict) -> EventDict:
+    if traced := trace_id():
+        line["trace_id"] = traced
+    return line
 
 
 def _log_fields(

@@ -22,9 +22,10 @@ from seaway import failpoints
 from seaway.errors import BrokerUnavailable, SettingsError, TopologyError
 from seaway.process.preparing import TOPOLOGY, prepare
 from seaway.process.process import Process
-from seaway.process.running import run
+from seaway.process.running import run, version_of
 from seaway.service import Service
 from seaway.telemetry import configure_logging
+from seaway.tracing import recording
 
 __all__ = ["Process", "serve"]
 
@@ -65,7 +66,8 @@ def _carry_out(name: str, build: Build, command: Command, arguments: argparse.Na
 
 
 async def _run(process: Process, service: Service, _: argparse.Namespace) -> int:
-    return await run(process, service)
+    with recording(service.name, version_of(service.name)):
+        return await run(process, service)
 
 
 def _arguments(name: str) -> argparse.Namespace:

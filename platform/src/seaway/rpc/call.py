@@ -3,6 +3,7 @@
 import asyncio
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from seaway.errors import BrokerUnavailable, StreamFull
 from seaway.rpc.refusal import Refusal, unavailable
 from seaway.telemetry import LONG, exemplar
 from seaway.telemetry import SECONDS as BUCKETS
+from seaway.tracing import answered, answering
 
 log = structlog.get_logger("seaway.rpc")
 
@@ -29,6 +31,8 @@ SECONDS = Histogram(
 )
 OPEN = Gauge("seaway_streams_active", "Streams that are open.", LABELS)
 
+PROBES = "grpc.health.v1.Health"
+"""Not traced: they would be most of all calls."""
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 TOO_LATE = Refusal(LATE, "TOO_LATE", "the time for this call was over before it was done")
 RESUME = unavailable("RESUME", "this stream is as old as it may get: call again", 0.1)
@@ -56,9 +60,14 @@ class Call:
     deadline: asyncio.Timeout
     labels: tuple[str, str, str] = field(init=False)
     began: float = field(init=False)
+    span: ExitStack = field(default_factory=ExitStack)
 
     async def __aenter__(self) -> Self:
         self.labels = _labels(self.method)
+        _, service, name = self.labels
+        if service != PROBES:
+            metadata = self.context.invocation_metadata() or ()
+            self.span.enter_context(answering(f"{service}/{name}", metadata))
         self.began = time.monotonic()
         STARTED.labels(*self.labels).inc()
         if self.method.server_streaming:
@@ -71,6 +80,10 @@ class Call:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with self.span:
+            await self._ended(error)
+
+    async def _ended(self, error: BaseException | None) -> None:
         match error:
             case None:
                 self._count(grpc.StatusCode.OK)
@@ -97,6 +110,7 @@ class Call:
 
     def _count(self, code: grpc.StatusCode) -> None:
         HANDLED.labels(*self.labels, _name(code)).inc()
+        answered(code.name)
         SECONDS.labels(*self.labels).observe(time.monotonic() - self.began, exemplar())
         if self.method.server_streaming:
             OPEN.labels(*self.labels).dec()
