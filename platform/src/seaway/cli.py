@@ -22,6 +22,7 @@ from seaway.manifest import find_root
 GROUP = "seaway.commands"
 OURS = {
     "audit": "seaway.commands.audit:audit",
+    "conformance": "seaway.commands.conformance:conformance",
     "dev": "seaway.commands.develop:dev",
     "start": "seaway.commands.develop:start",
     "stop": "seaway.commands.develop:stop",

@@ -21,16 +21,23 @@ class ServiceProcess:
     """One service as its own process, on any free metrics port. What it says is kept.
 
     `command` is that of `seaway.toml`: "python" is the Python that runs the test. It sees our
-    environment without our settings of Seaway, and `settings`.
+    environment without our settings of Seaway, and `settings`. It runs in `folder`, where its log
+    is kept too, unless another place is given.
     """
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: Mapping[str, str],
+        folder: Path,
+        log: Path | None = None,
+    ) -> None:
         program, *arguments = command
         self._command = (sys.executable if program == "python" else program, *arguments)
         ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         self._environment = {**ours, f"{PREFIX}METRICS_PORT": "0", **settings}
         self._folder = folder
-        self._log = folder / f"{id(self)}.log"
+        self._log = log or folder / f"{id(self)}.log"
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -81,12 +88,23 @@ class ServiceProcess:
         if self._process is None or self.ended:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
+            self.send(number)
+            if await self.exit_code(STOP_WITHIN) is not None:
+                return
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._process is not None and not self.ended:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_WITHIN):
-                    await self._process.wait()
-                    return
+
+    async def exit_code(self, within: float) -> int | None:
+        """Return with what it ended, negative for a signal; None if it runs on for so long."""
+        assert self._process is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                return await self._process.wait()
+        return None
 
     def error(self, what: str) -> SeawayError:
         """Return what went wrong with it, and the end of its log."""

@@ -1,0 +1,156 @@
+"""`seaway conformance`: our services keep all that they promise, and who does not is found out."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from development import SEAWAY, environment
+from processes import free_ports
+from seaway.conformance import NAMES, Candidate, tried
+from seaway.testing import ServiceProcess
+from waiting import until
+from webhook import webhook
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+REQUESTED = "acme.users.v1.CreateUserRequested"
+CONFIRMED = "acme.users.v1.CreateUserConfirmed"
+ADDRESS = {"email": "{key}@example.org"}
+WRONG = Path(__file__).parents[1] / "support/wrong_program.py"
+PATIENCE = 60.0
+SHORT = 8.0
+"""Seconds in which a wrong program may do what is right."""
+
+MISTAKES = {
+    "none": (),
+    "acks before working": ("when-done",),
+    "draws its ids": ("replies", "idempotent"),
+    "loses the trace": ("replies",),
+    "loses the conversation": ("replies",),
+    "has no guard": ("replies",),
+    "goes by the subject": ("headers",),
+    "knows everything": ("unknown",),
+    "forgets what it cannot read": ("sets-aside",),
+    "is silent while it works": ("keeps-alive",),
+    "naks at once": ("naks",),
+    "dies on SIGTERM": ("drains",),
+    "ends with 3": ("drains",),
+    "does it again": ("idempotent",),
+}
+"""What a program does wrong, and the promises that have to be found broken."""
+CALLS = ("does it again",)
+"""Seen only in a program that calls somebody."""
+
+
+async def found(candidate, patience=PATIENCE, names=()):
+    """What was found of each promise, and the log of a program that broke one."""
+    said = []
+    verdicts = {v.promise: v async for v in tried(candidate, patience, said.append, names)}
+    return verdicts, "\n".join(said)
+
+
+@asynccontextmanager
+async def fake_crm(folder):
+    (port,) = free_ports(1)
+    process = ServiceProcess(("python", "-m", "crm.fake"), {"SEAWAY_CRM_PORT": str(port)}, folder)
+    await process.start()
+    try:
+        await until(lambda: "contacts:" in process.said)
+        yield f"127.0.0.1:{port}"
+    finally:
+        await process.stop()
+
+
+def ours(crm):
+    """Two of our services: one that is asked and answers, and one that listens and calls."""
+    deciding = Candidate(
+        ("python", "-m", "user_creation", "--prepare"), "user-creation", REQUESTED, fields=ADDRESS
+    )
+    listening = Candidate(
+        ("python", "-m", "crm", "--prepare"),
+        "crm",
+        CONFIRMED,
+        settings={"SEAWAY_CRM_PORT": "{port}"},
+        fields=ADDRESS,
+        dependency=crm,
+    )
+    return [deciding, listening]
+
+
+def by_hand(mistake, hook):
+    command = (sys.executable, str(WRONG), mistake)
+    if mistake not in CALLS:
+        return Candidate(command, "by-hand", REQUESTED)
+    told = {"SEAWAY_WEBHOOK_PORT": "{port}"}
+    return Candidate(command, "by-hand", CONFIRMED, settings=told, dependency=hook.place)
+
+
+@pytest.fixture(scope="module")
+def all_found(tmp_path_factory):
+    """What was found of all programs: tried side by side, since most of it is waiting."""
+
+    async def try_all():
+        with webhook() as hook:
+            async with fake_crm(tmp_path_factory.mktemp("crm")) as crm:
+                tasks = {c.service: found(c) for c in ours(crm)}
+                tasks |= {m: found(by_hand(m, hook), SHORT, MISTAKES[m]) for m in MISTAKES}
+                return dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
+
+    return asyncio.run(try_all())
+
+
+@pytest.mark.parametrize("service", ["user-creation", "crm"])
+def test_our_services_keep_all_that_they_promise(all_found, service):
+    verdicts, log = all_found[service]
+    assert tuple(verdicts) == NAMES
+    assert [v for v in verdicts.values() if v.found != "passed"] == [], log
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_found_out_and_by_the_right_promise(all_found, mistake):
+    verdicts, log = all_found[mistake]
+    broken = tuple(name for name, verdict in verdicts.items() if verdict.found == "failed")
+    assert broken == MISTAKES[mistake], f"{verdicts}\n{log}"
+
+
+def conformance(*options):
+    required = ("--command", "no-such-program", "--service", "x", "--message", REQUESTED)
+    return subprocess.run(
+        [SEAWAY, "conformance", *required, *options],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+def test_a_program_that_does_not_start_keeps_nothing():
+    said = conformance("--json")
+    first, *others = [json.loads(line) for line in said.stdout.splitlines()]
+    why = "cannot start no-such-program: No such file or directory"
+    assert first == {"promise": "ready", "found": "failed", "reason": why}
+    assert {verdict["found"] for verdict in others} == {"not tried"}
+    assert said.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--promise", "punctual"), "no promise punctual, only ready, acks"),
+        (("--field", "size=9"), "acme.users.v1.CreateUserRequested has no size"),
+        (("--field", "email="), "give --field email=…"),
+        (("--field", "email"), "--field takes NAME=VALUE, and not 'email'"),
+        (("--dependency", "here"), "--dependency takes HOST:PORT, and not 'here'"),
+        (("--dependency", "127.0.0.1:1"), "nobody listens on 127.0.0.1:1: start the dependency"),
+        (("--message", "acme.users.v1.Nothing"), "no contract declares acme.users.v1.Nothing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_tried_is_wrong_usage(options, why):
+    said = conformance(*options)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert why in " ".join(said.stderr.replace("│", " ").split())
