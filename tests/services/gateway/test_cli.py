@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import os
 import shlex
 import signal
-import sys
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from acme.users.v1 import CreateUserRequested, SignUpEmailHandled
@@ -16,42 +12,7 @@ from seaway.contract import address_of
 
 pytestmark = pytest.mark.timeout(40)
 
-SEAWAY = str(Path(sys.executable).with_name("seaway"))
 ADA = ("--email", "ada@example.org", "--name", "Ada")
-
-
-class Command:
-    def __init__(self, process):
-        self.process = process
-
-    async def line(self):
-        return (await self.process.stdout.readline()).decode().rstrip("\n")
-
-    async def end(self):
-        out, complaints = await self.process.communicate()
-        return self.process.returncode, out.decode().splitlines(), complaints.decode().splitlines()
-
-
-@pytest.fixture
-def command(tmp_path):
-    @asynccontextmanager
-    async def run(*words):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SEAWAY_")}
-        process = await asyncio.create_subprocess_exec(
-            *(SEAWAY, "sign-up", *words),
-            cwd=tmp_path,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            yield Command(process)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-
-    return run
 
 
 def at(port):

@@ -8,6 +8,7 @@ none of it shows the caller the text of an exception.
 """
 
 from seaway.rpc.call import Call, ServicerContext
+from seaway.rpc.certificates import Certificates
 from seaway.rpc.clients import Clients, is_verified
 from seaway.rpc.limits import Limits
 from seaway.rpc.refusal import (
@@ -23,6 +24,7 @@ from seaway.rpc.server import RpcServer
 
 __all__ = [
     "Call",
+    "Certificates",
     "Clients",
     "FieldViolation",
     "Limits",

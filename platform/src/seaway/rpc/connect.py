@@ -7,6 +7,7 @@ of `Calls`, as for gRPC: here is only what makes the one look like the other.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn, cast, override
 
 import grpc
@@ -25,11 +26,14 @@ from protobuf.wkt import Any as AnyMessage
 from seaway.errors import ContractError
 from seaway.rpc.call import ServicerContext
 from seaway.rpc.calls import Answer, Calls, Stream
+from seaway.rpc.clients import VERIFIED
 from seaway.rpc.limits import Limits
 from seaway.rpc.refusal import unreadable
 
 type Asked = RequestContext[Message, Message]
 
+PEER: ContextVar[str | None] = ContextVar("the certificate of whoever calls", default=None)
+"""It was verified; connectrpc passes nothing of a connection on."""
 SAFE = MethodOptions.NO_SIDE_EFFECTS
 ANY = "google.protobuf.Any"
 
@@ -84,8 +88,9 @@ class WebCall:
         return tuple(self._asked.request_headers.allitems())
 
     def auth_context(self) -> Mapping[str, Collection[bytes]]:
-        """Return what is known of the other end by its certificate: here nothing."""
-        return {}
+        """Return what is known of the other end by its certificate, as gRPC would."""
+        certificate = PEER.get()
+        return {VERIFIED: [certificate.encode()]} if certificate else {}
 
     async def write(self, update: Message) -> None:
         """Send an update of a stream, once the one before it has left."""

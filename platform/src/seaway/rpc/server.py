@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 from seaway.errors import SettingsError
 from seaway.rpc.asked import Asked
 from seaway.rpc.calls import Calls
+from seaway.rpc.certificates import Certificates
 from seaway.rpc.health import HEALTH, Health, Ready, always
 from seaway.rpc.limits import Limits
 
@@ -34,6 +35,7 @@ class RpcServer:
         limits: Limits | None = None,
         ready: Ready = always,
         shows_protos: bool = True,
+        certificates: Certificates | None = None,
     ) -> None:
         self.port = port
         self._host = host
@@ -43,9 +45,10 @@ class RpcServer:
         self._calls = Calls(self._limits)
         self._asked = Asked(self._limits)
         self._shows_protos = shows_protos
+        self._certificates = certificates
 
     async def __aenter__(self) -> Self:
-        """Begin to serve. Raises SettingsError if the port is taken."""
+        """Begin to serve. Raises SettingsError if the port is taken, or a certificate unusable."""
         limits = self._limits
         server = grpc.aio.server(
             options=limits.options(), maximum_concurrent_rpcs=limits.calls or None
@@ -57,10 +60,15 @@ class RpcServer:
         if self._shows_protos:
             names = [service.full_name for service in self._servicers]
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+        where = f"{self._host}:{self.port}"
         try:
-            self.port = server.add_insecure_port(f"{self._host}:{self.port}")
+            self.port = (
+                server.add_secure_port(where, self._certificates.for_grpc())
+                if self._certificates
+                else server.add_insecure_port(where)
+            )
         except RuntimeError as error:
-            raise SettingsError(f"cannot serve gRPC on {self._host}:{self.port}") from error
+            raise SettingsError(f"cannot serve gRPC on {where}") from error
         await server.start()
         self._server = server
         return self

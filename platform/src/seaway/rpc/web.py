@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Self
+from typing import Self, override
 
 import uvicorn
 from google.protobuf.descriptor import ServiceDescriptor
@@ -12,11 +13,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seaway.errors import SettingsError
 from seaway.health import Server
 from seaway.rpc.calls import Calls
-from seaway.rpc.connect import ConnectApplication
+from seaway.rpc.certificates import Certificates
+from seaway.rpc.connect import PEER, ConnectApplication
 from seaway.rpc.limits import Limits
 from seaway.rpc.server import GRACE
 
@@ -26,6 +29,7 @@ ASKED_WITH = (
 )
 ANSWERED_WITH = ("grpc-message", "grpc-status", "grpc-status-details-bin")
 A_DAY = 86_400
+CERTIFICATE = "certificate"
 
 NOWHERE = PlainTextResponse("nothing is here\n", status_code=404)
 TOO_MUCH = PlainTextResponse("the headers are too large\n", 431, {"connection": "close"})
@@ -48,6 +52,7 @@ class WebServer:
         limits: Limits | None = None,
         origins: Collection[str] = (),
         site: ASGIApp = NOWHERE,
+        certificates: Certificates | None = None,
     ) -> None:
         self.port = port
         self._host = host
@@ -55,6 +60,7 @@ class WebServer:
         self._calls = Calls(self._limits)
         self._services = [[service.full_name] for service in servicers]
         self._site = site
+        self._certificates = certificates
         self._server = Server(self._configuration())
         self._serving: asyncio.Task[None] | None = None
         self._rpc = CORSMiddleware(
@@ -67,7 +73,9 @@ class WebServer:
         )
 
     async def __aenter__(self) -> Self:
-        """Begin to serve. Raises SettingsError if the port is taken."""
+        """Begin to serve. Raises SettingsError if the port is taken, or a certificate unusable."""
+        if self._certificates is not None:
+            self._certificates.current()
         try:
             listening = socket.create_server((self._host, self.port), reuse_port=False)
         except OSError as error:
@@ -87,11 +95,12 @@ class WebServer:
         return self._server.started and self._serving is not None and not self._serving.done()
 
     def _configuration(self) -> uvicorn.Config:
-        limits = self._limits
+        limits, certificates = self._limits, self._certificates
         return uvicorn.Config(
             self._answer,
             interface="asgi3",
-            http="h11",
+            http=Knowing,
+            ssl_context_factory=(lambda *_: certificates.for_web()) if certificates else None,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -110,10 +119,22 @@ class WebServer:
         elif scope["path"].split("/", 2)[1:2] in self._services:
             # Headers of a call are ASCII; others are nobody's.
             scope["headers"] = [pair for pair in headers if pair[1].isascii()]
+            PEER.set(scope.get("state", {}).get(CERTIFICATE))
             exchange = Exchange(scope, receive, send, self._limits.call_seconds)
             await self._rpc(scope, exchange.receive, exchange.send)
         else:
             await self._site(scope, receive, send)
+
+
+class Knowing(H11Protocol):
+    """HTTP/1.1 that keeps the certificate of whoever connects, once it has been verified."""
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if transport.get_extra_info("peercert"):
+            whole = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            self.app_state = {**self.app_state, CERTIFICATE: ssl.DER_cert_to_PEM_cert(whole)}
 
 
 class Exchange:

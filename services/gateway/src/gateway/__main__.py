@@ -38,6 +38,7 @@ def build(process: Process) -> Service:
             limits=limits,
             ready=ready,
             shows_protos=not settings.production,
+            certificates=settings.certificates,
         )
     )
     web = process.during(
@@ -48,6 +49,7 @@ def build(process: Process) -> Service:
             limits=limits,
             origins=settings.origins,
             site=page(),
+            certificates=settings.certificates,
         )
     )
     process.ready_when("web port", web.serves)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -41,6 +42,8 @@ class Client:
 
     target: str
     request: api.SignUpRequest
+    credentials: grpc.ChannelCredentials | None = None
+    """Whom we trust, and who we are. None: nobody asks, and nothing is encrypted."""
     said: str = "no answer yet"
     """Why there is no answer yet, for a person."""
     _seen: int = field(default=0, init=False)
@@ -50,7 +53,7 @@ class Client:
 
         Raises Refused.
         """
-        async with grpc.aio.insecure_channel(self.target, options=CONNECT_AGAIN) as channel:
+        async with self._channel() as channel:
             while True:
                 call = self._ask(channel)
                 try:
@@ -63,6 +66,11 @@ class Client:
                     pause = self._pause(error)
                 await asyncio.sleep(pause)
 
+    def _channel(self) -> grpc.aio.Channel:
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.target, options=CONNECT_AGAIN)
+        return grpc.aio.secure_channel(self.target, self.credentials, options=CONNECT_AGAIN)
+
     def _ask(self, channel: grpc.aio.Channel) -> "UnaryStreamCall[Any, api.SignUpUpdate]":
         stub, request = SignUpServiceStub(channel), self.request
         if not self._seen or request.reveal_taken:
@@ -73,11 +81,15 @@ class Client:
         )
         return stub.WatchSignUp(resuming)
 
+    def _nobody(self) -> str:
+        tls = ", or none that we trust and that trusts us" if self.credentials else ""
+        return f"no gateway at {self.target}{tls}"
+
     def _pause(self, error: grpc.aio.AioRpcError) -> float:
         """Return how long to wait before asking again. Raises Refused if there is no point."""
         details = {type(detail): detail for detail in details_of(error)}
         # Without details it does not come from a gateway, and its text is about sockets.
-        self.said = str(error.details()) if details else f"no gateway at {self.target}"
+        self.said = str(error.details()) if details else self._nobody()
         if error.code() not in PASSING:
             violated = details.get(BadRequest)
             fields = violated.field_violations if violated else ()
@@ -86,6 +98,14 @@ class Client:
             )
         retry = details.get(RetryInfo)
         return retry.retry_delay.ToNanoseconds() / 1e9 if retry else TRY_AGAIN_AFTER
+
+
+def credentials(
+    ca: Path | None, certificate: Path | None, key: Path | None
+) -> grpc.ChannelCredentials:
+    """Return whom a client trusts (the system's authorities, by default), and who it is."""
+    read = [file.read_bytes() if file else None for file in (ca, key, certificate)]
+    return grpc.ssl_channel_credentials(*read)
 
 
 def details_of(error: grpc.aio.AioRpcError) -> Iterator[Any]:

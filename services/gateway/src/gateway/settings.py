@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
-from seaway.rpc import Clients
+from seaway.rpc import Certificates, Clients
 from seaway.settings import Settings
 
 
@@ -33,6 +33,13 @@ class GatewaySettings(Settings):
     trusted_proxies: str = Field(
         "", description="who may say where a call comes from: 10.0.0.0/8,fd00::/8"
     )
+    tls_certificate_file: str = Field(
+        "", description="who we are, with the chain; empty: no TLS, on neither port"
+    )
+    tls_key_file: str = Field("", validate_default=True, description="… and its key")
+    tls_client_ca_file: str = Field(
+        "", description="who vouches for clients; then gRPC is for those who have a certificate"
+    )
     reveal_taken: Literal["certificate", "anybody"] = Field(
         "certificate", description="who may be told that an address is taken"
     )
@@ -56,7 +63,29 @@ class GatewaySettings(Settings):
     def _is_not_for_everybody(cls, reveal_taken: str, others: ValidationInfo) -> str:
         if reveal_taken == "anybody" and others.data.get("production", True):
             raise ValueError("'anybody' is for your own machine, and SEAWAY_PRODUCTION is set")
+        if reveal_taken == "anybody" and others.data.get("tls_certificate_file"):
+            raise ValueError("'anybody' is for your own machine, and TLS is on")
         return reveal_taken
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _has_a_certificate(cls, key: str, others: ValidationInfo) -> str:
+        if bool(key) != bool(others.data.get("tls_certificate_file")):
+            raise ValueError("a certificate needs its key, and a key its certificate")
+        return key
+
+    @field_validator("tls_client_ca_file")
+    @classmethod
+    def _is_encrypted(cls, authorities: str, others: ValidationInfo) -> str:
+        if authorities and not others.data.get("tls_certificate_file"):
+            raise ValueError("clients are known only where TLS is on: set a certificate, too")
+        return authorities
+
+    @property
+    def certificates(self) -> Certificates | None:
+        """What TLS is made of; None: there is none."""
+        files = (self.tls_certificate_file, self.tls_key_file, self.tls_client_ca_file)
+        return Certificates(*files) if self.tls_certificate_file else None
 
     @property
     def origins(self) -> tuple[str, ...]:
