@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import grpc
@@ -16,6 +17,7 @@ from acme.gateway.v1.sign_up_pb2 import (
     WatchSignUpRequest,
 )
 from acme.users.v1 import CreateUserRequested
+from gateway.client import Client
 from gateway.room import Room
 from gateway.watchers import Watchers
 from gateways import (
@@ -31,8 +33,10 @@ from gateways import (
     until,
 )
 from late import call_too_late
+from proxy import Proxy
 from refused import refused
 from seaway.contract import address_of
+from seaway.jetstream import JetStream
 from seaway.rpc import Refusal
 from seaway.rpc.call import FULL
 from seaway.topology import stream_config
@@ -112,6 +116,24 @@ async def test_while_the_broker_is_away_nothing_is_accepted(
     assert (told.code, told.reason) == ("UNAVAILABLE", "BROKER_UNAVAILABLE")
     assert time.monotonic() - began < 2.5  # for both: each within 1 s, on a busy machine
     await server.start() if absence == "killed" else server.resume()
+
+
+async def test_a_broker_in_another_region_is_no_broker_that_is_away(server, broker, request_id):
+    """A quarter of a second each way. Whoever asks again, as a real client, is served, too."""
+    async with (
+        Proxy(urlsplit(server.url).port) as link,
+        JetStream(f"nats://127.0.0.1:{link.port}", "gateway") as far,
+        a_gateway(far) as gateway,
+    ):
+        link.delay = 0.25
+        first, second = (
+            Client(f"127.0.0.1:{gateway.port}", sign_up(request_id)) for _ in range(2)
+        )
+        async with aclosing(first.updates()) as updates:
+            assert (await anext(updates)).state == STATE_ACCEPTED
+        await say(broker, request_id, confirmed(request_id))
+        told = [update.state async for update in second.updates()]
+        assert told == [STATE_ACCEPTED, STATE_CONFIRMED]
 
 
 async def test_a_full_stream_takes_no_requests_but_tells_of_those_it_has(broker, request_id):

@@ -20,17 +20,16 @@ from acme.users.v1 import (
 from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.broker import Broker
 from seaway.envelope import Envelope
-from seaway.errors import BrokerUnavailable, KeyReused
+from seaway.errors import KeyReused
 from seaway.flow import Fact, Flow, Watch
 from seaway.rpc import FieldViolation, Refusal, ServicerContext, invalid, validate, violations
 from seaway.telemetry import introduce_message
 
 from gateway.door import Door
 from gateway.measuring import Stopwatch
+from gateway.patience import patient
 
 SERVICE = api.DESCRIPTOR.services_by_name["SignUpService"]
-ANSWER_WITHIN = 0.8
-"""Seconds in which the broker is to have stored a request; else the client is to try again."""
 
 
 def sign_up_flow(broker: Broker) -> Flow:
@@ -83,13 +82,23 @@ class SignUps(SignUpServiceServicer):
     ) -> api.SignUpUpdate:
         """Tell how far it has come. Unknown and undecided are the same from outside."""
         validate(request)
-        async with answering():
+        async with self._answering(request.request_id):
             facts = await self._flow.story(request.request_id)
         decided = [fact for fact in facts if not isinstance(fact.body, CreateUserRequested)]
         return Story(request.request_id).update(decided[-1] if decided else None)
 
+    @asynccontextmanager
+    async def _answering(self, request_id: str) -> AsyncIterator[None]:
+        """Bound the time that the broker may take, and say what it means if it refuses."""
+        try:
+            async with patient(lambda: self._flow.story(request_id)):
+                yield
+        except KeyReused as error:
+            said = "this request_id was used before, with other content"
+            raise Refusal(grpc.StatusCode.ABORTED, "REQUEST_ID_REUSED", said) from error
+
     async def _accept(self, request: api.SignUpRequest, watch: Watch) -> None:
-        async with answering():
+        async with self._answering(request.request_id):
             if (no := self._door.no_room()) and not await self._flow.story(request.request_id):
                 raise no
             await self._flow.open(Envelope.opening(command(request), source="gateway"), watch)
@@ -179,16 +188,3 @@ def _domain_violations(domain: str) -> Iterator[FieldViolation]:
         idna.encode(normalize("NFC", domain), uts46=True)
     except idna.IDNAError:
         yield FieldViolation("email", "must be at a domain that can exist")
-
-
-@asynccontextmanager
-async def answering() -> AsyncIterator[None]:
-    """Bound the time that the broker may take, and say what it means if it takes longer."""
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN):
-            yield
-    except TimeoutError as error:
-        raise BrokerUnavailable(f"no answer within {ANSWER_WITHIN} s") from error
-    except KeyReused as error:
-        said = "this request_id was used before, with other content"
-        raise Refusal(grpc.StatusCode.ABORTED, "REQUEST_ID_REUSED", said) from error
