@@ -1,0 +1,149 @@
+"""F17: the next contracts beside the previous ones, each as producer and as consumer of the other.
+
+Every service is replaced by its next version while people sign up: first those who listen, then
+those who ask, and only then is there anybody who sends what is new. On the way each version
+decides about requests of each, and the old warehouse keeps what only the new one understands.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from contextlib import asynccontextmanager
+from itertools import count
+
+from acme.users.v1 import CreateUserRejected, CreateUserRequested
+from contract_versions import NEW_REASON, NUMBER, previous, upcoming
+from deltalake import DeltaTable
+from listeners import a_warehouse, caught_up
+from runner import Run
+from seaway.jetstream import JetStream
+from sign_ups import a_request, errors_of
+from waiting import until
+
+OLD, NEW = "1.0.0", "1.1.0"
+SOFT = {"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"}
+"""What a client tries again, as in F18."""
+REFERRER = bytes([NUMBER << 3 | 2, 6]) + b"friend"
+"""The new field, as only a new client knows to write it."""
+BUILD = re.compile(r'seaway_build_info\{service="([\w-]+)",version="([\w.]+)"\} 1')
+
+
+def an_old_client(numbers=None):
+    """Ask for an address that somebody has, every other time: rejections tell who decided."""
+    numbers = count() if numbers is None else numbers
+    return lambda: a_request(email="taken@example.org" if next(numbers) % 2 else None)
+
+
+def a_new_client():
+    """The same, with the new field."""
+    ask = an_old_client()
+
+    def request():
+        asked = ask()
+        asked.MergeFromString(REFERRER)
+        return asked
+
+    return request
+
+
+async def pairs(broker):
+    """How often which version has decided about a request of which: (asked, decided)."""
+    rejected = [stored async for stored in broker.scan("USERS", "users.v1.create-rejected.*")]
+    asked = {}
+    async for stored in broker.scan("USERS", "users.v1.create-requested.*"):
+        request = CreateUserRequested.FromString(stored.data)
+        asked[request.request_id] = NEW if REFERRER in stored.data else OLD
+    found = Counter()
+    for stored in rejected:
+        outcome = CreateUserRejected.FromString(stored.data)
+        decided = NEW if outcome.reason == NEW_REASON else OLD
+        found[asked[outcome.request_id], decided] += 1
+        # The field that is new goes on only where both know of it.
+        assert (REFERRER in stored.data) == ((asked[outcome.request_id], decided) == (NEW, NEW))
+    return found
+
+
+def versions(programs):
+    """Which versions of which service their metrics show."""
+    return {found for each in programs for found in BUILD.findall(each.asked("/metrics")[1])}
+
+
+async def replaced(run, program, path):
+    """Roll one service to another version, and wait until it works."""
+    run.fault(f"{program.name} replaced")
+    program.settings["PYTHONPATH"] = path
+    assert await program.stop() == 0
+    await program.call("prepare")
+    await program.start()
+    await program.ready()
+
+
+@asynccontextmanager
+async def system(folder, store, path):
+    """Two gateways, two user-creations and a warehouse, all of one version, and a client."""
+    async with Run(folder, store, gateways=2, workers=2, PYTHONPATH=path) as run:
+        url, settings = run.system.server.url, {"SEAWAY_WAREHOUSE_BATCH_SECONDS": "0.2"}
+        keeper = a_warehouse(folder, url, table_in(folder), PYTHONPATH=path, **settings)
+        async with keeper as warehouse, JetStream(url, "test") as broker:
+            run.system.workers.append(warehouse)
+            await broker.connected()
+            yield run, broker
+
+
+async def decided(broker, least, *wanted):
+    """Wait until each of these pairs was seen so often."""
+
+    async def seen():
+        found = await pairs(broker)
+        return all(found[pair] >= least for pair in wanted)
+
+    await until(seen, 120, every=0.5)
+
+
+async def test_each_version_handles_what_the_other_says(tmp_path, store, goal, size, capsys):
+    old, new = previous(tmp_path / "previous", OLD), upcoming(tmp_path / "upcoming", NEW)
+    least = size(smoke=3, full=300)
+    async with system(tmp_path, store, old) as (run, broker):
+        first, second, warehouse = run.system.workers
+        async with run.load(per_second=size(smoke=10, full=50), ask=an_old_client()):
+            await replaced(run, first, new)
+            await decided(broker, least, (OLD, OLD), (OLD, NEW))
+            shown = await asyncio.to_thread(versions, [first, second])
+            for gateway in run.system.gateways:
+                await replaced(run, gateway, new)
+            async with run.load(per_second=size(smoke=10, full=50), ask=a_new_client()):
+                await decided(broker, least, (NEW, OLD), (NEW, NEW))
+                await until(lambda: asyncio.to_thread(kept_by_number, tmp_path), 120, every=0.5)
+                for program in (warehouse, second):
+                    await replaced(run, program, new)
+        accepted = await run.check()
+        await caught_up(run)
+        found, rows = await pairs(broker), await asyncio.to_thread(rejections, tmp_path)
+    with capsys.disabled():
+        print(f"\n  {run.summary()}\n  asked, decided: {dict(found)}\n  rows: {dict(rows)}")
+    assert accepted == len(run.history)
+    assert errors_of(run.history).keys() <= SOFT
+    assert shown == {("user-creation", OLD), ("user-creation", NEW)}
+    # An old warehouse keeps the number of a reason, and of the new field nothing but the hash.
+    assert rows["REASON_NOT_WELCOME", "friend"]
+    assert rows.total() == found.total()
+    goal("F17 pairs of versions", len(found), "4 of 4", hits=min(found.values()), least=least)
+
+
+def table_in(folder):
+    return str(folder / "warehouse/users")
+
+
+def rejections(folder):
+    """How many rejections the table has, by what it holds of the reason and of the new field."""
+    rows = DeltaTable(table_in(folder)).to_pyarrow_table().to_pylist()
+    return Counter(
+        (row["reason"], row.get("referrer") or None)
+        for row in rows
+        if row["type"] == "CreateUserRejected"
+    )
+
+
+def kept_by_number(folder):
+    """Whether there is a row of a reason that whoever wrote it has no name for."""
+    return rejections(folder)[str(NEW_REASON), None]
