@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import a_consume
+import a_overhead
 import b_end_to_end
 import b_latency
 import b_stall
@@ -37,6 +38,7 @@ DOCS = Path(__file__).parents[2] / "docs/bench"
 PLANS = {plan.name: plan for plan in (HEADLINE, FULL, SMOKE)}
 STORIES = {
     "A": a_consume.story,
+    "overhead": a_overhead.story,
     "B": b_end_to_end.story,
     "latency": b_latency.story,
     "stall": b_stall.story,

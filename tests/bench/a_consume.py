@@ -7,7 +7,7 @@ so that starting a process does not count, nor the first batch of who works in b
 import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +35,11 @@ async def nothing(server, broker):
     """Nothing happens before the requests come."""
 
 
+def untraced(number):
+    """No request is in a trace."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Setting:
     """In what surroundings a side works."""
@@ -45,6 +50,10 @@ class Setting:
     """How many the broker keeps of the stream, which has to be what a service is told."""
     before: Callable = nothing
     """What is done with server and client before the requests come."""
+    told: dict[str, str] = field(default_factory=dict)
+    """Further settings."""
+    traced: Callable = untraced
+    """In which trace a request is, by its number."""
 
 
 OURS = Side(("-m", "user_creation"), "SEAWAY_DATABASE_URL", ("-m", "user_creation", "prepare"))
@@ -66,11 +75,12 @@ async def consumed(side, requests, stores, kind, setting=Setting()):
                 "SEAWAY_METRICS_PORT": "0",
                 "SEAWAY_REPLICAS": str(setting.copies),
                 side.database: url,
+                **setting.told,
             }
             if side.prepare:
                 await call(side.prepare, settings, folder)
             await setting.before(server, broker)
-            await fill(broker, requests)
+            await fill(broker, requests, traced=setting.traced)
             database = {"postgresql": stores.pid} if kind == "postgresql" else {}
             async with AsyncExitStack() as stack:
                 processes = [

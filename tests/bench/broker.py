@@ -40,7 +40,7 @@ async def client_of(url, replicas=1):
         yield broker
 
 
-def opening(number, prefix=""):
+def opening(number, prefix="", traceparent=""):
     """A request as a gateway would publish it."""
     body = CreateUserRequested(
         request_id=str(uuid.uuid4()),
@@ -48,14 +48,14 @@ def opening(number, prefix=""):
         display_name="Ada Lovelace",
         locale="en",
     )
-    return Envelope.opening(body, "bench").posting()
+    return Envelope.opening(body, "bench", traceparent).posting()
 
 
-async def fill(broker, count, prefix=""):
-    """Store so many requests."""
+async def fill(broker, count, prefix="", traced=lambda number: ""):
+    """Store so many requests; `traced` says in which trace each is."""
     for start in range(0, count, AT_ONCE):
         numbers = range(start, min(start + AT_ONCE, count))
-        await broker.publish([opening(number, prefix) for number in numbers])
+        await broker.publish([opening(number, prefix, traced(number)) for number in numbers])
 
 
 async def drained(broker, process, durable=DURABLE.name):

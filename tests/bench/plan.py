@@ -33,7 +33,7 @@ class Plan:
 HEADLINE = Plan("headline", ("A", "B", "C", "E"), minutes=30)
 FULL = Plan(
     "full",
-    ("A", "B", "latency", "stall", "C", "D", "E", "F", "memory"),
+    ("A", "overhead", "B", "latency", "stall", "C", "D", "E", "F", "memory"),
     minutes=130,
     patience=600.0,
     clients=(1, 16, 64, 256),
@@ -41,7 +41,7 @@ FULL = Plan(
 )
 SMOKE = Plan(
     "smoke",
-    ("A", "B", "C", "E"),
+    ("A", "overhead", "B", "C", "E"),
     minutes=15,
     rounds=1,
     warm_up=0,

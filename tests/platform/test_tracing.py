@@ -46,6 +46,12 @@ def test_a_header_says_of_which_trace_and_whether_that_is_recorded():
     assert len(sampled([LEFT_OUT, RECORDED, random_and_recorded])) == 2
 
 
+def test_a_message_leads_to_its_own_trace_wherever_it_is_counted():
+    with trace.use_span(trace.NonRecordingSpan(place_of(RECORDED))):
+        assert trace_id() == trace_id(RECORDED) == TRACE
+        assert trace_id(LEFT_OUT) == trace_id("") == ""
+
+
 @given(st.text())
 def test_whatever_a_stranger_sends_is_at_most_no_trace(text):
     assert not place_of(text).is_valid

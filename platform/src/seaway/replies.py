@@ -76,6 +76,7 @@ def counted(
             log.error("another outcome is stored", ours=posting.subject, theirs=stored.subject)
     PUBLISHED.labels(subscription.service, message, outcome).inc()
     if outcome == "stored":
+        traced = posting.headers.get("traceparent", "")
         took = max(0.0, (datetime.now(UTC) - cause.at).total_seconds())
-        STAGE.labels(subscription.service, message).observe(took, exemplar())
+        STAGE.labels(subscription.service, message).observe(took, exemplar(traced))
     return outcome != "conflict"

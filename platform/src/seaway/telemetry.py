@@ -7,6 +7,7 @@ No label and no log line holds personal data.
 import logging
 import sys
 import time
+from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 2.5, 5, 10, 30)
 LONG = (60, 300, 3600)
 ATTEMPTS = (1, 2, 3, 5, 10)
 LABELS = ("service", "message", "durable")
+SAID: dict[type[Outcome], str] = {Ack: "acked", Retry: "retried", DeadLetter: "dead_lettered"}
 REASONS = (
     *("UNDECODABLE", "INVALID", "BAD_HEADERS", "UNKNOWN_TYPE", "ID_REUSED", "OUTCOME_CONFLICT"),
     *("REPLY_TOO_LARGE", "FAILED_TOO_OFTEN", "KILLS_ITS_PROCESS"),
@@ -127,7 +129,7 @@ def introduce(subscription: Subscription, breaker: Breaker) -> None:
     """Make every series of a subscription exist, at zero, so that a rate over it is defined."""
     labels = labels_of(subscription)
     BREAKER.labels(*labels).set_function(lambda: float(breaker.is_open))
-    for outcome in ("acked", "retried", "dead_lettered"):
+    for outcome in SAID.values():
         SETTLED.labels(*labels, outcome)
     for reason in REASONS:
         DEAD_LETTERS.labels(*labels, reason)
@@ -163,9 +165,12 @@ async def counted[F](
     return stored, repeated
 
 
-def exemplar() -> dict[str, str] | None:
-    """Return what leads from a figure to one trace that it counts; None if nobody records it."""
-    traced = trace_id()
+def exemplar(traceparent: str | None = None) -> dict[str, str] | None:
+    """Return what leads from a figure to one trace that it counts; None if nobody records it.
+
+    It is the trace that we are in, or that of a message, by its header.
+    """
+    traced = trace_id(traceparent)
     return {"trace_id": traced} if traced else None
 
 
@@ -175,9 +180,10 @@ def observe(subscription: Subscription, deliveries: Sequence[Delivery]) -> Itera
     labels = labels_of(subscription)
     began = time.perf_counter()
     now = datetime.now(UTC)
+    delay = DELAY.labels(*labels)
     for delivery in deliveries:
         if delivery.attempt == 1:
-            DELAY.labels(*labels).observe(max(0.0, (now - delivery.at).total_seconds()))
+            delay.observe(max(0.0, (now - delivery.at).total_seconds()))
     in_progress = IN_PROGRESS.labels(*labels)
     in_progress.inc(len(deliveries))
     observation = Observation()
@@ -256,13 +262,9 @@ def _log_fields(
 def _count(
     labels: tuple[str, str, str], deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]
 ) -> None:
+    for kind, count in Tally(map(type, outcomes)).items():
+        SETTLED.labels(*labels, SAID[kind]).inc(count)
+    attempts = DELIVERY_ATTEMPTS.labels(*labels)
     for delivery, outcome in zip(deliveries, outcomes, strict=False):
-        match outcome:
-            case Ack():
-                SETTLED.labels(*labels, "acked").inc()
-            case Retry():
-                SETTLED.labels(*labels, "retried").inc()
-                continue
-            case DeadLetter():
-                SETTLED.labels(*labels, "dead_lettered").inc()
-        DELIVERY_ATTEMPTS.labels(*labels).observe(delivery.attempt)
+        if not isinstance(outcome, Retry):
+            attempts.observe(delivery.attempt)

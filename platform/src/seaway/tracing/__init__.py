@@ -20,7 +20,7 @@ from seaway.contract import address_of
 from seaway.envelope import Envelope
 from seaway.outcome import Ack, DeadLetter, Outcome
 from seaway.service import Subscription
-from seaway.tracing.recording import recording
+from seaway.tracing.recording import is_on, recording
 from seaway.tracing.traceparent import below, is_sampled, place_of, sampled, traceparent_of
 
 __all__ = [
@@ -52,18 +52,22 @@ TYPES = {"publish": "send"}
 type Attributes = dict[str, str | int]
 
 
-def trace_id() -> str:
-    """Return the id of the trace that is being recorded here; empty if none is.
+def trace_id(traceparent: str | None = None) -> str:
+    """Return the id of the trace that is recorded here, or of a message, by its header.
 
-    For the exemplar of a metric, and for log lines.
+    Empty if none is. For the exemplar of a metric, and for log lines.
     """
-    context = trace.get_current_span().get_span_context()
-    return trace.format_trace_id(context.trace_id) if context.trace_flags.sampled else ""
+    here = [trace.get_current_span().get_span_context()]
+    found = here if traceparent is None else sampled([traceparent])
+    return trace.format_trace_id(found[0].trace_id) if found and is_sampled(found[0]) else ""
 
 
 @contextmanager
 def answering(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Iterator[None]:
     """Trace a call of `<service>/<method>`, below the trace that its client names."""
+    if not is_on():
+        yield
+        return
     named = (value for name, value in metadata if name.lower() == "traceparent")
     parent = below(place_of(str(next(named, ""))))
     about: Attributes = {"rpc.system.name": "grpc", "rpc.method": method}
@@ -89,6 +93,9 @@ def answered(code: str) -> None:
 @contextmanager
 def opening[M: Message](message: Envelope[M]) -> Iterator[Envelope[M]]:
     """Trace how a conversation's first message is published. Yields it as it should be."""
+    if not is_on():
+        yield message
+        return
     parent = below(place_of(message.traceparent))
     with _span("publish", SpanKind.PRODUCER, _said(message), parent) as span:
         yield replace(message, traceparent=traceparent_of(span) or message.traceparent)
@@ -100,6 +107,9 @@ def processing(subscription: Subscription, deliveries: Sequence[Delivery]) -> It
 
     So a batch is in one trace, and is found from each of the others.
     """
+    if not is_on():
+        yield trace.INVALID_SPAN
+        return
     named = [delivery.headers.get("traceparent", "") for delivery in deliveries]
     traced = sampled(named)
     first = traced[0] if traced else place_of(named[0])

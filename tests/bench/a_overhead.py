@@ -1,0 +1,97 @@
+"""What it costs to be watched: A with metrics that are scraped and traces, beside A with neither.
+
+One request in a hundred is traced, as the gateway would have decided. Scraped is every second,
+more often than anybody does.
+"""
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from a_consume import OURS, Setting, consumed
+from broker import a_broker
+from processes import free_ports
+from rounds import Figure, cpu, interleaved, middle
+from spans import receiver
+
+EVERY = 100
+"""One request in so many is traced."""
+SCRAPED_EVERY = 1.0
+MOST = 0.05
+"""Of the rate, and of the processor's time."""
+UNWATCHED = replace(OURS, command=(str(Path(__file__).with_name("unwatched.py")),))
+
+
+def traced(number):
+    """A context as a gateway hands it on; few are recorded."""
+    recorded = "01" if number % EVERY == 0 else "00"
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{recorded}"
+
+
+async def scraped(port):
+    """Ask for all metrics again and again, as a Prometheus does; nobody may be there yet."""
+    while True:
+        await asyncio.sleep(SCRAPED_EVERY)
+        await asyncio.to_thread(scrape, port)
+
+
+def scrape(port):
+    """Read all metrics once."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            answer.read()
+    except URLError:
+        pass
+
+
+@asynccontextmanager
+async def watching(port):
+    """Run a broker, and scrape whoever serves metrics there meanwhile."""
+    async with a_broker() as broker:
+        task = asyncio.create_task(scraped(port))
+        try:
+            yield broker
+        finally:
+            task.cancel()
+
+
+async def watched(requests, stores, spans):
+    """A, with everything on. Spans that never came are a mistake of the bench."""
+    port, before = free_ports(1)[0], len(spans.seen)
+    told = {
+        **spans.settings,
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+        "SEAWAY_METRICS_PORT": str(port),
+    }
+    setting = Setting(partial(watching, port), told=told, traced=traced)
+    sample = await consumed(OURS, requests, stores, "postgresql", setting)
+    created = sum(seen.name.startswith("create ") for seen in spans.seen[before:])
+    if created < requests // EVERY:
+        sample.wrong.append(f"{created} traces of {requests // EVERY}")
+    return sample
+
+
+async def story(plan, stores, say):
+    """Yield what it costs in rate and in the consumer's CPU seconds."""
+    say(f"overhead: {plan.requests:,} requests waiting, with metrics and 1 % traces or without")
+    with receiver() as spans:
+        sides = {
+            "watched": partial(watched, plan.requests, stores, spans),
+            "unwatched": partial(consumed, UNWATCHED, plan.requests, stores, "postgresql"),
+        }
+        samples = await interleaved(
+            sides, plan.rounds, say, within=plan.patience, warm_up=plan.warm_up
+        )
+    on, off = samples["watched"], samples["unwatched"]
+    costs = {
+        "of the rate": 1 - middle(on) / middle(off),
+        "more CPU": cpu(on)["consumer 1"] / cpu(off)["consumer 1"] - 1,
+    }
+    said = ", ".join(f"{100 * cost:.1f} % {what}" for what, cost in costs.items())
+    say(f"    metrics and 1 % traces cost {said}; target <= {100 * MOST:g} %")
+    yield Figure("A.unwatched.postgresql", "outcomes/s", on, off, target=1 - MOST)
