@@ -9,14 +9,34 @@ import sys
 from pathlib import Path
 
 import catalogue
+import event_bus_board
+import objectives_board
+import process_boards
+import sign_up_board
+from durations import Clock
+from rules import rules
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = ROOT / "docs/operate.md"
+CHART = ROOT / "deploy/helm/backbone/files"
+"""What the chart of the backbone brings to Prometheus and Grafana."""
+DASHBOARDS = (
+    sign_up_board.sign_up(),
+    event_bus_board.event_bus(),
+    process_boards.grpc(),
+    process_boards.services(),
+    objectives_board.slo(),
+)
 
 
 def written() -> dict[Path, str]:
     """Return every file that is written, with its text."""
-    return {HANDBOOK: _between(HANDBOOK.read_text(), "metrics", catalogue.tables())}
+    page = _between(HANDBOOK.read_text(), "metrics", catalogue.tables())
+    return {
+        HANDBOOK: page,
+        **{CHART / "dashboards" / f"{board.uid}.json": board.text() for board in DASHBOARDS},
+        **{CHART / "rules" / name: text for name, text in rules(Clock()).items()},
+    }
 
 
 def stale() -> list[Path]:
