@@ -7,27 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from crm.settings import CrmSettings
-from data_warehouse.settings import WarehouseSettings
+from all_settings import SETTINGS
 from dockerfile import FINAL, environment
-from gateway.settings import GatewaySettings
 from locks import DEPLOYED, ROOT
-from seaway.monitor.settings import MonitorSettings
 from seaway.settings import PREFIX
-from user_creation.settings import UserCreationSettings
-from welcome_email.settings import WelcomeEmailSettings
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "SEAWAY_TAG" in service["image"]}
-SETTINGS = {
-    "gateway": GatewaySettings,
-    "user-creation": UserCreationSettings,
-    "welcome-email": WelcomeEmailSettings,
-    "data-warehouse": WarehouseSettings,
-    "crm": CrmSettings,
-    "monitor": MonitorSettings,
-}
 
 
 def default_of(text):

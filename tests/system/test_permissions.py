@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nkeys
 import pytest
+from helm import script
 from seaway.commands.programs import identities
 from seaway.testing import nats_server
 from seaway.topology.keys import keep_keys, key_file
@@ -181,6 +182,11 @@ def test_the_table_above_knows_every_identity_and_every_permission(known):
             mine = [subject for subject, allowed in table.items() if identity.name in allowed]
             for pattern in patterns:
                 assert any(covers(pattern, subject) for subject in mine), (identity.name, pattern)
+
+
+def test_the_chart_permits_exactly_that(known):
+    permissions = script("permissions")
+    assert permissions.FILE.read_text() == permissions.text(known)
 
 
 def test_keys_are_kept_and_only_their_owner_can_read_them(tmp_path):

@@ -3,6 +3,9 @@
 {{- $name := include "service.name" . -}}
 {{- $v := .Values -}}
 {{- $scales := or (gt (int $v.replicas) 1) $v.hpa.enabled $v.keda.enabled -}}
+{{- if kindIs "bool" $v.prepare -}}
+{{- fail (printf "%s: this values file is of chart 0.1.0: in place of `prepare: %v` write `prepare: {enabled: %v}`" $name $v.prepare $v.prepare) -}}
+{{- end -}}
 {{- if not $v.image.repository -}}
 {{- fail (printf "%s: image.repository is empty: say which image it is, such as seaway/%s" $name $name) -}}
 {{- end -}}
@@ -50,5 +53,17 @@
 {{- end -}}
 {{- if and $v.ingress.enabled (not (hasKey $v.ports $v.ingress.port)) -}}
 {{- fail (printf "%s: ingress.port %s is none of its ports" $name $v.ingress.port) -}}
+{{- end -}}
+{{- if and $v.routes.enabled (not $v.routes.parents) -}}
+{{- fail (printf "%s: routes.enabled needs routes.parents: which Gateways, such as {name: public}" $name) -}}
+{{- end -}}
+{{- if and $v.routes.enabled (not $v.routes.host) -}}
+{{- fail (printf "%s: routes.enabled needs routes.host" $name) -}}
+{{- end -}}
+{{- if and $v.routes.enabled (not (or (hasKey $v.ports "grpc") (hasKey $v.ports "web"))) -}}
+{{- fail (printf "%s: routes.enabled needs a port that is called grpc or web" $name) -}}
+{{- end -}}
+{{- if not (has (int $v.global.brokers) (list 1 3 5)) -}}
+{{- fail (printf "%s: global.brokers is %v: with an even number of brokers none more may fail than with one fewer; set it to 1, 3 or 5" $name $v.global.brokers) -}}
 {{- end -}}
 {{- end -}}

@@ -6,6 +6,7 @@
 {{- end -}}
 {{- if not .Values.broker.urlKey }}{{ $_ := set $env "SEAWAY_NATS_URL" .Values.broker.url }}{{ end -}}
 {{- if .Values.broker.credentialsKey }}{{ $_ := set $env "SEAWAY_NATS_CREDENTIALS_FILE" "/etc/seaway/secrets/nats.creds" }}{{ end -}}
+{{- if gt (int .Values.global.brokers) 1 }}{{ $_ := set $env "SEAWAY_REPLICAS" (toString (int .Values.global.brokers)) }}{{ end -}}
 {{- range $name, $value := .Values.env }}{{ $_ := set $env $name (tpl (toString $value) $all) }}{{ end -}}
 {{- range $name, $value := $env }}
 - name: {{ $name }}
@@ -14,9 +15,9 @@
 {{- end -}}
 
 {{- define "service.mounts" -}}
-- { name: secrets, mountPath: /etc/seaway/secrets, readOnly: true }
+- { name: {{ .secrets }}, mountPath: /etc/seaway/secrets, readOnly: true }
 - { name: tmp, mountPath: /tmp }
-{{- if include "service.has-volume" . }}
+{{- if include "service.has-volume" .all }}
 - { name: storage, mountPath: /var/lib/seaway }
 {{- end }}
 {{- end -}}
@@ -25,26 +26,39 @@
 {{- $all := . -}}
 - name: tmp
   emptyDir: { medium: Memory, sizeLimit: 64Mi }
-- name: secrets
+{{- include "service.secrets" (dict "all" . "name" "secrets" "broker" .Values.broker.existingSecret) }}
+{{- if .Values.prepare.existingSecret }}
+{{- include "service.secrets" (dict "all" . "name" "secrets-of-prepare" "broker" .Values.prepare.existingSecret) }}
+{{- end }}
+{{- if include "service.has-volume" . }}
+- name: storage
+  persistentVolumeClaim:
+    claimName: {{ .Values.storage.existingClaim | default (include "service.fullname" .) }}
+{{- end }}
+{{- end -}}
+
+{{- define "service.secrets" -}}
+{{- $all := .all }}
+- name: {{ .name }}
   projected:
     defaultMode: 0440
     sources:
       - secret:
-          name: {{ tpl .Values.broker.existingSecret . }}
+          name: {{ tpl .broker .all }}
           items:
-            {{- with .Values.broker.urlKey }}
+            {{- with .all.Values.broker.urlKey }}
             - { key: {{ . }}, path: nats_url }
             {{- end }}
-            {{- with .Values.broker.credentialsKey }}
+            {{- with .all.Values.broker.credentialsKey }}
             - { key: {{ . }}, path: nats.creds }
             {{- end }}
-      {{- if eq .Values.database.kind "postgresql" }}
+      {{- if eq .all.Values.database.kind "postgresql" }}
       - secret:
-          name: {{ tpl .Values.database.existingSecret . }}
+          name: {{ tpl .all.Values.database.existingSecret .all }}
           items:
-            - { key: {{ .Values.database.urlKey }}, path: database_url }
+            - { key: {{ .all.Values.database.urlKey }}, path: database_url }
       {{- end }}
-      {{- range $secret, $items := .Values.secrets }}
+      {{- range $secret, $items := .all.Values.secrets }}
       - secret:
           name: {{ tpl $secret $all }}
           items:
@@ -52,11 +66,6 @@
             - { key: {{ $key }}, path: {{ $setting }} }
             {{- end }}
       {{- end }}
-{{- if include "service.has-volume" . }}
-- name: storage
-  persistentVolumeClaim:
-    claimName: {{ .Values.storage.existingClaim | default (include "service.fullname" .) }}
-{{- end }}
 {{- end -}}
 
 {{- define "service.probes" -}}
@@ -71,15 +80,15 @@ readinessProbe: { httpGet: { path: /readyz, port: metrics }, periodSeconds: 5, t
 {{- end -}}
 
 {{- define "service.container" -}}
-image: {{ include "service.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
-{{- with .Values.command }}
+image: {{ include "service.image" .all }}
+imagePullPolicy: {{ .all.Values.image.pullPolicy }}
+{{- with .all.Values.command }}
 command: {{ toJson . }}
 {{- end }}
-env: {{- include "service.env" . | trim | nindent 2 }}
+env: {{- include "service.env" .all | trim | nindent 2 }}
 volumeMounts: {{- include "service.mounts" . | nindent 2 }}
-resources: {{- toYaml .Values.resources | nindent 2 }}
-securityContext: {{- include "service.confined" . | nindent 2 }}
+resources: {{- toYaml .all.Values.resources | nindent 2 }}
+securityContext: {{- include "service.confined" .all | nindent 2 }}
 {{- end -}}
 
 {{- define "service.sidecar" -}}

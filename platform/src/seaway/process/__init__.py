@@ -74,10 +74,14 @@ def _arguments(name: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=name, description=f"The service {name}.")
     parser.add_argument("--version", action="version", version=version("seaway"))
     parser.add_argument("--prepare", action="store_true", help="prepare, and then run")
+    parser.set_defaults(as_provisioner=False)
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="instead of running it", metavar="COMMAND")
     preparing = commands.add_parser(
         "prepare", help="migrate its database, make its streams and durables; safe to repeat"
+    )
+    preparing.add_argument(
+        "--as-provisioner", action="store_true", help="… as who alone may make those"
     )
     preparing.set_defaults(command=prepare)
     about = commands.add_parser("topology", help="what it needs of the broker")

@@ -11,6 +11,7 @@ from seaway.jetstream.starting import answered, connected
 from seaway.process.process import Process
 from seaway.service import Service
 from seaway.topology import DurableSpec, Topology, apply, drift, plan, survey
+from seaway.topology.permissions import COMMANDS
 
 DIFFERENT = 1
 """The exit code of `topology check` with differences."""
@@ -18,8 +19,10 @@ ANSWER_WITHIN = 10.0
 """Seconds that we wait for a broker that is asked and not changed."""
 
 
-async def prepare(process: Process, service: Service, _: argparse.Namespace) -> int:
+async def prepare(process: Process, service: Service, options: argparse.Namespace) -> int:
     """Do what has to be done before the service can run. Doing it again does nothing.
+
+    The provisioner hears answers where every command does, and not where the service would.
 
     Waits for a minute for a broker that is only just being started, then raises
     BrokerUnavailable.
@@ -27,7 +30,8 @@ async def prepare(process: Process, service: Service, _: argparse.Namespace) -> 
     for preparation in process.preparations:
         await preparation()
     # It deletes nothing: in a rolling upgrade the durable that we do not know is the next one's.
-    return await _make(process, process.topology(service).only_adding())
+    name = COMMANDS if options.as_provisioner else process.name
+    return await _make(process, process.topology(service).only_adding(), name=name)
 
 
 async def plan_topology(process: Process, service: Service, _: argparse.Namespace) -> int:
@@ -44,11 +48,15 @@ async def apply_topology(process: Process, service: Service, options: argparse.N
     return await _make(process, process.topology(service), allow_unsafe=options.allow_unsafe)
 
 
-async def _make(process: Process, topology: Topology, *, allow_unsafe: bool = False) -> int:
+async def _make(
+    process: Process, topology: Topology, *, name: str = "", allow_unsafe: bool = False
+) -> int:
     def tell(sentence: str) -> None:
         print(f"{process.name}: {sentence}", file=sys.stderr, flush=True)
 
-    async with process.broker as broker:
+    basics = process.basics
+    ours = (basics.nats_url, name or process.name, basics.nats_credentials_file)
+    async with JetStream(*ours) as broker:
         changes = await answered(
             broker, lambda: apply(broker, topology, allow_unsafe=allow_unsafe), tell
         )
