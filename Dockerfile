@@ -58,6 +58,7 @@ ENV PATH=/opt/seaway/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
+    GRPC_VERBOSITY=ERROR \
     SEAWAY_PRODUCTION=true \
     SEAWAY_METRICS_HOST=0.0.0.0 \
     SEAWAY_METRICS_PORT=9090 \

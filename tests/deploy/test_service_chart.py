@@ -215,3 +215,21 @@ def test_keda_asks_for_durables_that_the_service_has(name):
         for message in re.findall(r"@service\.on(?:_batch)?\((\w+)", path.read_text())
     }
     assert asked == listens
+
+
+def test_with_tls_it_is_not_asked_by_grpc_which_the_kubelet_cannot_do(tmp_path):
+    files = {
+        "SEAWAY_TLS_CERTIFICATE_FILE": "/etc/seaway/secrets/certificate",
+        "SEAWAY_TLS_KEY_FILE": "/etc/seaway/secrets/key",
+    }
+    mounted = {"gateway-tls": {"tls.crt": "certificate", "tls.key": "key"}}
+    pod = pod_of(rendered("gateway", tmp_path, {"env": files, "secrets": mounted}))
+    (main, *_) = pod["containers"]
+    assert main["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    assert files.items() <= {each["name"]: each.get("value") for each in main["env"]}.items()
+    sources = [
+        s["secret"] for v in pod["volumes"] for s in v.get("projected", {}).get("sources", [])
+    ]
+    assert {"key": "tls.key", "path": "key"} in next(
+        source["items"] for source in sources if source["name"] == "gateway-tls"
+    )

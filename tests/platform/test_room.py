@@ -4,19 +4,10 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from clocks import Clock
 from seaway.room import Room
 
 PATIENCE = 0.05
-
-
-class Clock:
-    """Seconds, as a test says."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

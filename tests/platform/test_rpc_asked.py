@@ -18,6 +18,7 @@ from waiting import until
 pytestmark = pytest.mark.timeout(60)
 
 SERVICE = DESCRIPTOR.services_by_name["SignUpService"]
+ENHANCE_YOUR_CALM = 11
 METHODS = ("GetSignUp", "SignUp")
 
 
@@ -109,6 +110,19 @@ async def test_no_request_at_all_is_none():
             await channel.stream_unary(f"/{SERVICE.full_name}/GetSignUp")(iter(()))
     assert (told.code, told.reason) == ("INVALID_ARGUMENT", "UNREADABLE")
     assert servicer.calls == 0
+
+
+async def test_whoever_pings_again_and_again_is_sent_away():
+    async with serving(Servicer()) as (server, _), raw(server.port) as rude:
+
+        async def sent_away():
+            if rude.told_to_go is None:
+                rude.ping()
+                await rude.flush()
+            return rude.told_to_go is not None
+
+        await until(sent_away, within=20)
+    assert rude.told_to_go == ENHANCE_YOUR_CALM
 
 
 async def test_only_so_many_watch_our_health():

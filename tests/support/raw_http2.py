@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, StreamEnded, StreamReset
+from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
 
 PATH = "/acme.gateway.v1.SignUpService/"
 READ = 65_536
@@ -18,6 +18,8 @@ class Raw:
     def __init__(self, reader, writer):
         self.ended = set()
         """Streams that the server has ended, one way or the other."""
+        self.told_to_go = None
+        """Why the server wants no more of this connection, as HTTP/2 counts reasons."""
         self.received = 0
         """Bytes of answers."""
         self._reader = reader
@@ -56,6 +58,9 @@ class Raw:
     def reset(self, stream):
         self._h2.reset_stream(stream, error_code=8)
 
+    def ping(self):
+        self._h2.ping(b"are you?")
+
     async def flush(self):
         self._writer.write(self._h2.data_to_send())
         await self._writer.drain()
@@ -71,6 +76,8 @@ class Raw:
                             self._h2.acknowledge_received_data(
                                 event.flow_controlled_length, event.stream_id
                             )
+                        case ConnectionTerminated(error_code=code):
+                            self.told_to_go = int(code)
                         case StreamEnded() | StreamReset():
                             self.ended.add(event.stream_id)
                 await self.flush()

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from acme.gateway.v1.sign_up_pb2 import WatchSignUpRequest
 from acme.users.v1 import CreateUserRequested
+from clocks import Clock
 from connectrpc.errors import ConnectError
 from gateway.backlog import Backlog
 from gateway.door import Door
@@ -26,16 +27,6 @@ from web import a_web_gateway, told
 pytestmark = pytest.mark.timeout(60)
 
 HERE, THERE = "192.0.2.0/24", "198.51.100.0/24"
-
-
-class Clock:
-    """Time goes on when a test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

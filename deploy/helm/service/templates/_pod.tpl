@@ -72,7 +72,8 @@
 {{- /* Live is asked over HTTP, of every service: gRPC is served only once the broker was there. */ -}}
 startupProbe: { httpGet: { path: /livez, port: metrics }, periodSeconds: 2, failureThreshold: 60 }
 livenessProbe: { httpGet: { path: /livez, port: metrics }, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 }
-{{- if hasKey .Values.ports "grpc" }}
+{{- /* The kubelet asks by gRPC without TLS only; by HTTP the answer is the same, a little later. */ -}}
+{{- if and (hasKey .Values.ports "grpc") (not (hasKey .Values.env "SEAWAY_TLS_CERTIFICATE_FILE")) }}
 readinessProbe: { grpc: { port: {{ .Values.ports.grpc }}, service: readiness }, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2 }
 {{- else }}
 readinessProbe: { httpGet: { path: /readyz, port: metrics }, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2 }
