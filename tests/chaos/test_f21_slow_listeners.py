@@ -1,7 +1,9 @@
 """F21: a listener for which everything takes seconds delays nobody, and its memory stays as it is.
 
 Each in turn: a mail server and a CRM that take 2 s for each call, an object store a second away.
-All three run, and the wait of those who sign up is compared within the run: before, slow, after.
+All three run, and the wait of those who sign up is compared within the run, in turns: some while
+all are quick, some while one is slow, again and again. So what else the machine has to do falls on
+both alike.
 """
 
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,21 +25,19 @@ FAR = 0.5
 """Seconds to the object store, and as many back; a commit asks it several times."""
 ARRIVING = 40.0
 """People a second."""
+ROUNDS = 4
+"""In each some sign up beside quick listeners, and as many beside a slow one."""
 SPIKE = 0.02
 """Seconds by which a shared machine may differ from itself."""
 MEGABYTE = 1 << 20
 
 
-def p99(history):
-    return quantiles([one.ended_at - one.begun for one in history if one.ended], n=100)[98]
-
-
-async def longest_wait(run, count):
-    """Have so many people sign up; return the p99 of how long they waited."""
+async def waits(run, count):
+    """Have so many people sign up; return how long each waited."""
     before = len(run.history)
     async with run.load(ARRIVING) as load:
         await load.begun(before + count)
-    return p99(run.history[before:])
+    return [one.ended_at - one.begun for one in run.history[before:] if one.ended]
 
 
 def resident(program):
@@ -70,28 +70,32 @@ def slowed(slow, them, link):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("slow", ["mail", "warehouse", "crm"])
 async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size, goal, slow):
-    people = size(smoke=100, full=1_200)
-    async with Run(tmp_path, store) as run, a_far_table(run) as (link, them):
+    people, at = size(smoke=100, full=1_200), size(smoke=90, full=99)
+    quick, late, behind, grown = [], [], 0, 0.0
+    async with (
+        Run(tmp_path, store) as run,
+        a_far_table(run) as (link, them),
+        JetStream(run.system.server.url, "test") as broker,
+    ):
+        await broker.connected()
         listener = getattr(them, slow)
-        await longest_wait(run, people // 2)  # everything is warm
-        quick = [await longest_wait(run, people)]
+        await waits(run, people // 2)  # everything is warm
         before = resident(listener)
-        slowed(slow, them, link)
-        waited = await longest_wait(run, people)
-        async with JetStream(run.system.server.url, "test") as broker:
-            await broker.connected()
-            behind = await left(broker, DURABLES[listener.module])
-        grown = resident(listener) - before
-        slowed(None, them, link)
-        quick += [await longest_wait(run, people)]
-        grown = max(grown, resident(listener) - before)
+        for _ in range(ROUNDS):
+            await caught_up(run)  # or those beside the quick ones would pay for the others
+            quick += await waits(run, people // ROUNDS)
+            slowed(slow, them, link)
+            late += await waits(run, people // ROUNDS)
+            behind += await left(broker, DURABLES[listener.module])
+            grown = max(grown, resident(listener) - before)
+            slowed(None, them, link)
         await caught_up(run)
         await run.check()
-    ratio = waited / max(quick)
-    print(f"\n  {slow}: p99 {waited:.3f} s; before and after {quick}; {grown:.0f} MB more")
-    print(f"  {behind} messages waited for it")
-    goal(f"F21-{slow}", round(ratio, 2), "<= 1.2", hits=behind, least=20)
-    goal(f"F21-{slow} memory", round(grown), "< 50 MB more", hits=behind, least=20)
-    if size(smoke=False, full=True):  # the small one is too short for a p99
-        assert waited <= max(quick) * 1.2 + SPIKE
-        assert grown < 50
+    # Of a hundred the p99 is the longest wait, and one spike of a shared machine makes it.
+    usual, waited = (quantiles(each, n=100)[at - 1] for each in (quick, late))
+    met, ratio = waited <= usual * 1.2 + SPIKE, round(waited / usual, 2)
+    print(f"\n  {slow}: p{at} {waited:.3f} s, beside quick ones {usual:.3f} s")
+    print(f"  {behind} messages waited for it; it took {grown:.0f} MB more")
+    goal(f"F21-{slow}", ratio, f"<= 1.2, p{at}", hits=behind, least=20, met=met)
+    lean = grown < 50
+    goal(f"F21-{slow} memory", round(grown), "< 50 MB more", hits=behind, least=20, met=lean)
