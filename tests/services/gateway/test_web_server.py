@@ -250,3 +250,52 @@ def test_origins_are_checked_at_the_start(monkeypatch):
         monkeypatch.setenv("SEAWAY_WEB_ORIGINS", wrong)
         with pytest.raises(SettingsError, match="is no origin"):
             GatewaySettings.from_environment()
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: x\r\n\r\nGET /"]
+)
+async def test_who_sends_no_whole_request_takes_no_place_for_ever(sent):
+    async with serving(Servicer(), limits=Limits(call_seconds=0.2)) as web:
+        reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+        writer.write(sent.encode())
+        said = await reader.read()  # up to the end: the connection is closed
+        writer.close()
+    assert (b"404" in said) == ("host" in sent)
+
+
+async def test_who_does_not_read_what_he_is_told_is_cut_off():
+    class Talkative(Servicer):
+        open = 0
+
+        async def SignUp(self, request, context):  # noqa: N802 - gRPC's name
+            self.open += 1
+            try:
+                while True:
+                    yield SignUpUpdate(reason="x" * 10_000)
+            finally:
+                self.open -= 1
+
+    servicer = Talkative()
+    async with serving(servicer, limits=Limits(call_seconds=0.2, stream_seconds=0.2)) as web:
+        _, writer = await asyncio.open_connection("127.0.0.1", web.port, limit=1)
+        head = f"POST {PATH}/SignUp HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n"
+        head += "content-type: application/connect+json\r\n\r\n"
+        writer.write(head.encode() + framed({}))
+        await until(lambda: servicer.open, within=30)
+        await until(lambda: not servicer.open, within=30)
+        connections = web.server._server.server_state.connections
+        await until(lambda: not connections, within=30)
+        writer.close()
+
+
+async def test_a_stream_that_goes_on_is_not_cut_off():
+    class Slow(Servicer):
+        async def SignUp(self, request, context):  # noqa: N802 - gRPC's name
+            for number in range(8):
+                await asyncio.sleep(0.1)  # it is this that is tried: a stream with long silences
+                yield SignUpUpdate(resume_token=str(number))
+
+    async with serving(Slow(), limits=Limits(call_seconds=0.1)) as web:
+        updates = web.client().call("SignUp", SignUpRequest())
+        assert [int(update.resume_token) async for update in updates] == list(range(8))

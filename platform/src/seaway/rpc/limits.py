@@ -27,6 +27,7 @@ class Limits:
             ("grpc.max_receive_message_length", self.request_bytes),
             ("grpc.max_metadata_size", self.metadata_bytes),
             ("grpc.max_concurrent_streams", self.streams_per_connection),
+            ("grpc.server_handshake_timeout_ms", 10_000),
             ("grpc.max_connection_idle_ms", 300_000),
             ("grpc.max_connection_age_ms", 1_800_000),
             ("grpc.max_connection_age_grace_ms", 30_000),

@@ -2,10 +2,10 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Self, override
+from functools import partial
+from typing import Self
 
 import uvicorn
 from google.protobuf.descriptor import ServiceDescriptor
@@ -13,7 +13,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seaway.errors import SettingsError
 from seaway.health import Server
@@ -22,6 +21,7 @@ from seaway.rpc.certificates import Certificates
 from seaway.rpc.connect import PEER, ConnectApplication
 from seaway.rpc.limits import Limits
 from seaway.rpc.server import GRACE
+from seaway.rpc.web_connection import CERTIFICATE, WebConnection
 
 ASKED_WITH = (
     *("connect-protocol-version", "connect-timeout-ms", "content-type", "grpc-timeout"),
@@ -29,7 +29,6 @@ ASKED_WITH = (
 )
 ANSWERED_WITH = ("grpc-message", "grpc-status", "grpc-status-details-bin")
 A_DAY = 86_400
-CERTIFICATE = "certificate"
 
 NOWHERE = PlainTextResponse("nothing is here\n", status_code=404)
 TOO_MUCH = PlainTextResponse("the headers are too large\n", 431, {"connection": "close"})
@@ -99,7 +98,7 @@ class WebServer:
         return uvicorn.Config(
             self._answer,
             interface="asgi3",
-            http=Knowing,
+            http=partial(WebConnection, limits),  # type: ignore[arg-type]  # it is only called
             ssl_context_factory=(lambda *_: certificates.for_web()) if certificates else None,
             ws="none",
             lifespan="off",
@@ -124,17 +123,6 @@ class WebServer:
             await self._rpc(scope, exchange.receive, exchange.send)
         else:
             await self._site(scope, receive, send)
-
-
-class Knowing(H11Protocol):
-    """HTTP/1.1 that keeps the certificate of whoever connects, once it has been verified."""
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if transport.get_extra_info("peercert"):
-            whole = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            self.app_state = {**self.app_state, CERTIFICATE: ssl.DER_cert_to_PEM_cert(whole)}
 
 
 class Exchange:
