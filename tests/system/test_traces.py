@@ -220,5 +220,5 @@ async def test_a_receiver_that_never_answers_holds_up_nobody(tmp_path):
             for program in run.system.programs:
                 began = time.monotonic()
                 assert await program.stop() == 0
-                # It waits for 3 s. OpenTelemetry's own patience would be half a minute.
+                # It waits for a second. OpenTelemetry's own patience would be half a minute.
                 assert time.monotonic() - began < 25

@@ -1,5 +1,6 @@
 """The SDK, which only who records needs: it comes with seaway[tracing]."""
 
+import logging
 import os
 
 from opentelemetry import trace
@@ -7,6 +8,9 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+# It tries again for ten seconds, and would say so each time.
+logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
 
 MOST_LINKS = 1000
 """As many as the largest batch has messages; the SDK's own limit is 128."""

@@ -13,7 +13,7 @@ from seaway.errors import SettingsError
 
 log = structlog.get_logger("seaway.tracing")
 
-FLUSH_WITHIN = 3.0
+FLUSH_WITHIN = 1.0
 """Seconds that the last spans may take to leave. Whoever takes them never keeps us longer."""
 
 
