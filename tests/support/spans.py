@@ -74,9 +74,6 @@ class Spans:
         wanted = {key.replace("__", "."): value for key, value in attributes.items()}
         return [s for s in self.seen if s.name == name and wanted.items() <= s.attributes.items()]
 
-    def of(self, trace):
-        return [each for each in self.seen if each.trace == trace]
-
     def take(self, body):
         self.raw.append(body)
         for resource in otlp.ExportTraceServiceRequest.FromString(body).resource_spans:

@@ -4,13 +4,15 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from acme.users.v1 import CreateUserRequested
 from listeners import caught_up, listening
 from runner import Run
 from seaway.jetstream import JetStream
-from sign_ups import SignUp, a_request, attempt, clients
+from sign_ups import SignUp, a_request, clients, sign_up
 from spans import Spans, receiver
 from waiting import until
 from workers import posting_of
@@ -18,6 +20,7 @@ from workers import posting_of
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 BATCH = 20
+WITHIN = 180.0
 CANARY = "canary-7f3a"
 """In every name and address: it must be in no span."""
 REQUESTED, CONFIRMED, EMAILED, IN_TABLE, IN_CRM = (
@@ -46,11 +49,13 @@ class Traced:
     poison: str
 
     def one(self, name, service, request_id):
-        [found] = [
-            each
-            for each in self.spans.named(name, messaging__message__conversation_id=request_id)
-            if each.service == service
-        ]
+        """The span of this name about a sign-up; on a slow machine there may be others later."""
+        about = self.spans.named(name, messaging__message__conversation_id=request_id)
+        ours = [each for each in about if each.service == service]
+        return min(ours, key=lambda each: each.span.start_time_unix_nano)
+
+    def above(self, span):
+        [found] = [each for each in self.spans.seen if each.id == span.parent]
         return found
 
 
@@ -61,13 +66,10 @@ def somebody():
     return SignUp(request)
 
 
-async def sign_up_traced(stub, one):
-    """Sign up as a client that traces would; return its trace and its span."""
-    trace, span = secrets.token_hex(16), secrets.token_hex(8)
+def tracing(stub, trace, span):
+    """A client whose calls name the span that they are below."""
     told = [("traceparent", f"00-{trace}-{span}-01")]
-    async for update in stub.SignUp(one.request, timeout=60, metadata=told):
-        one.hear(update)
-    return trace, span
+    return SimpleNamespace(SignUp=partial(stub.SignUp, metadata=told))
 
 
 async def poison(url, trace):
@@ -91,14 +93,15 @@ async def story(folder):
             clients(run.system.grpc_ports) as [stub],
         ):
             alone, together = somebody(), [somebody() for _ in range(BATCH)]
-            trace, client = await sign_up_traced(stub, alone)
+            trace, client = secrets.token_hex(16), secrets.token_hex(8)
+            await sign_up([tracing(stub, trace, client)], alone, WITHIN)
             await caught_up(run)
             [worker, *_] = run.system.workers
             await worker.stop()
             async with asyncio.TaskGroup() as tasks:
                 for one in together:
-                    tasks.create_task(attempt(stub, one))
-                await until(lambda: all(one.accepted for one in together))
+                    tasks.create_task(sign_up([stub], one, WITHIN))
+                await until(lambda: all(one.accepted for one in together), WITHIN)
                 await worker.start()
             poisoned = await poison(run.system.server.url, trace)
             await caught_up(run)
@@ -114,18 +117,17 @@ def traced(tmp_path_factory):
 
 def test_a_sign_up_is_one_trace_and_each_step_is_below_the_one_that_caused_it(traced):
     about = traced.alone.request_id
-    [call] = [each for each in traced.spans.of(traced.trace) if each.name == SERVER]
-    asked = traced.one(f"publish {REQUESTED}", "gateway", about)
     decided = traced.one(f"process {REQUESTED}", "user-creation", about)
+    asked = traced.above(decided)
+    call = traced.above(asked)
     answer = traced.one(f"create {CONFIRMED}", "user-creation", about)
     greeted = traced.one(f"process {CONFIRMED}", "welcome-email", about)
     in_crm = traced.one(f"process {CONFIRMED}", "crm", about)
     mailed = traced.one(f"create {EMAILED}", "welcome-email", about)
     kept = traced.one(f"create {IN_TABLE}", "data-warehouse", about)
     noted = traced.one(f"create {IN_CRM}", "crm", about)
+    assert (asked.name, call.name) == (f"publish {REQUESTED}", SERVER)
     assert call.parent == traced.client
-    assert asked.parent == call.id
-    assert decided.parent == asked.id
     assert answer.parent == decided.id
     assert {greeted.parent, in_crm.parent} == {answer.id}
     assert (mailed.parent, noted.parent) == (greeted.id, in_crm.id)
@@ -146,10 +148,12 @@ def test_the_table_s_batch_is_linked_to_each_message_and_each_answer_to_the_batc
 def test_a_batch_is_one_span_and_each_of_its_messages_goes_on_in_its_own_trace(traced):
     [batch] = traced.spans.named(f"process {REQUESTED}", messaging__batch__message_count=BATCH)
     asked = {
-        one.request_id: traced.one(f"publish {REQUESTED}", "gateway", one.request_id)
-        for one in traced.together
+        each.attributes["messaging.message.conversation_id"]: each
+        for each in traced.spans.named(f"publish {REQUESTED}")
+        if each.id in batch.links
     }
-    assert sorted(batch.links) == sorted(each.id for each in asked.values())
+    assert len(batch.links) == BATCH
+    assert asked.keys() == {one.request_id for one in traced.together}
     assert batch.parent in batch.links
     assert len({each.trace for each in asked.values()}) == BATCH
     for request_id, request in asked.items():
@@ -157,7 +161,7 @@ def test_a_batch_is_one_span_and_each_of_its_messages_goes_on_in_its_own_trace(t
         assert answer.trace == request.trace
         above = {answer.parent: answer.links}
         assert above in ({request.id: [batch.id]}, {batch.id: []})
-    [stored] = [s for s in traced.spans.named("publish USERS") if s.parent == batch.id]
+    [stored, *_] = [s for s in traced.spans.named("publish USERS") if s.parent == batch.id]
     assert len(stored.links) == stored.attributes["messaging.batch.message_count"] == BATCH
 
 
@@ -175,10 +179,10 @@ def test_a_span_says_what_opentelemetry_s_conventions_ask_for(traced):
         "seaway.messages.failed": 0,
     }
     assert decided.span.kind == decided.span.SPAN_KIND_CONSUMER
-    asked = traced.one(f"publish {REQUESTED}", "gateway", about)
+    asked = traced.above(decided)
     assert asked.attributes["messaging.operation.type"] == "send"
     assert asked.span.kind == asked.span.SPAN_KIND_PRODUCER
-    [call] = [each for each in traced.spans.of(traced.trace) if each.name == SERVER]
+    call = traced.above(asked)
     assert call.attributes == {
         "rpc.system.name": "grpc",
         "rpc.method": SERVER,
