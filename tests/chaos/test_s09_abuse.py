@@ -9,11 +9,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import grpc
 import psutil
 import pytest
 from processes import free_ports
 from runner import Run
+from sign_ups import AGAIN
 
 ABUSE = Path(__file__).parents[1] / "support/abuse.py"
 LIMITED = {
@@ -72,8 +72,8 @@ async def test_who_signs_up_is_served_while_others_abuse_the_gateway(
         watching.cancel()
         meanwhile = run.history[quiet:]
         assert await run.check() == len(run.history)
-    errors = {code for one in meanwhile for code in one.errors}
-    assert errors <= {grpc.StatusCode.UNAVAILABLE}
+    # Who is slow may have to ask again; nobody is told that there is no place for him.
+    assert {code for one in meanwhile for code in one.errors} <= AGAIN
     after = p99(meanwhile)
     with capsys.disabled():
         print(f"\n  {done}, {len(meanwhile)} signed up meanwhile; {run.summary()}")
