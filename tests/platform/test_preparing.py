@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
+from mains import told_of_a_broker
 from seaway.errors import BrokerUnavailable, TopologyError
-from seaway.jetstream import JetStream
 from seaway.process import Process, preparing
 from seaway.process.preparing import (
     TOPOLOGY,
@@ -18,7 +18,6 @@ from seaway.process.preparing import (
     show_topology,
 )
 from seaway.service import Service
-from seaway.testing import nats_server
 from structlog.testing import capture_logs
 from workers import posting_of
 
@@ -46,10 +45,7 @@ def logs():
 
 @pytest.fixture
 async def nats(monkeypatch):
-    """A broker, and a connection that looks at what is there."""
-    async with nats_server() as server, JetStream(server.url, "test") as broker:
-        await broker.connected()
-        monkeypatch.setenv("SEAWAY_NATS_URL", server.url)
+    async with told_of_a_broker(monkeypatch) as broker:
         yield broker
 
 
