@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from seaway.consumer import Consumer
 from seaway.envelope import Envelope
-from seaway.flow import Watch
 from seaway.outcome import Ack
+from seaway.watching import Watch
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -130,7 +130,7 @@ def test_every_watcher_is_told_the_whole_story_in_order_once(size, dice, goal):
 
 
 def test_who_relies_on_what_is_told_live_is_found(monkeypatch):
-    monkeypatch.setattr("seaway.flow.READ_AGAIN_AFTER", (3600.0,))
+    monkeypatch.setattr("seaway.watching.READ_AGAIN_AFTER", (3600.0,))
     with found("another story"):
         run(Watching, 200, 40, 1, phases=(Phase.generate,))
 

@@ -58,7 +58,7 @@ async def say(broker, body):
 @pytest.fixture
 def reading_rarely(monkeypatch):
     """Who has read once reads again in an hour: what is told sooner was told live."""
-    monkeypatch.setattr("seaway.flow.READ_AGAIN_AFTER", (3600,))
+    monkeypatch.setattr("seaway.watching.READ_AGAIN_AFTER", (3600,))
 
 
 @asynccontextmanager
@@ -73,9 +73,22 @@ async def bodies(watch):
 
 
 async def test_when_a_conversation_is_open_its_command_is_stored(broker):
-    fact = await sign_ups(broker).open(opening())
+    said = opening()
+    fact = await sign_ups(broker).open(said)
     [stored] = broker.messages("USERS")
-    assert (fact.body, fact.sequence, fact.at) == (REQUESTED, stored.sequence, stored.at)
+    assert (fact.body, fact.sequence, fact.at) == (REQUESTED, stored.sequence, said.time)
+
+
+@pytest.mark.parametrize("time", [None, "yesterday", "2026-11-26T20:00:00"])
+async def test_a_command_that_does_not_say_when_it_was_said_has_the_time_of_its_storing(
+    broker, time
+):
+    posting = opening().posting()
+    headers = {k: v for k, v in posting.headers.items() if k != "ce-time"}
+    await broker.publish([replace(posting, headers=headers | ({"ce-time": time} if time else {}))])
+    [fact] = await sign_ups(broker).story(KEY)
+    [stored] = broker.messages("USERS")
+    assert fact.at == stored.at
 
 
 async def test_opening_it_again_with_the_same_content_is_the_same_conversation(broker):
@@ -162,7 +175,7 @@ async def test_a_watch_of_a_conversation_that_does_not_exist_yet_waits_for_it(br
             assert await following == [REQUESTED, CONFIRMED]
 
 
-async def test_the_opener_of_a_new_conversation_reads_nothing_but_its_command(broker):
+async def test_the_opener_of_a_new_conversation_reads_nothing(broker):
     reads = []
     read = broker.read
 
@@ -176,7 +189,7 @@ async def test_the_opener_of_a_new_conversation_reads_nothing_but_its_command(br
             await flow.open(opening(), watch)
             await say(broker, CONFIRMED)
             assert await bodies(watch) == [REQUESTED, CONFIRMED]
-    assert reads == [opening().posting().subject]
+    assert reads == []
 
 
 @pytest.mark.usefixtures("reading_rarely")

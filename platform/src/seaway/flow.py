@@ -5,137 +5,24 @@ waiting for which, so a process that dies takes nothing with it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import chain, repeat
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from typing import Self
 
-import structlog
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from seaway import tracing
 from seaway.broker import Broker, Conflict, Posting, Receipt, Stored
-from seaway.contract import Address, address_of
+from seaway.contract import address_of
 from seaway.envelope import Envelope
 from seaway.errors import BrokerUnavailable, ContractError, KeyReused
 from seaway.failpoints import crash_here
 from seaway.telemetry import counted
+from seaway.together import Together
+from seaway.watching import Fact, Place, Watch, fact_of, readable
 
-log = structlog.get_logger("seaway.flow")
-
-READ_AGAIN_AFTER = (0.1, 0.5, 2.0)
-READ_AGAIN_EVERY = 5.0
-READ_WITHIN = 1.0
 READ_BACK_AFTER = (0.0, 0.02, 0.1, 0.3)
 """Seconds before each attempt to see what was just stored: a replica may lag."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A message of a conversation, as the stream keeps it."""
-
-    body: Message
-    sequence: int
-    """Its place in the stream: watching after it resumes there."""
-    at: datetime
-    """When the broker stored it, by its clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One type of message in the order of a conversation."""
-
-    stage: int
-    """0 is the command. Types of which the broker stores only one share a stage."""
-    message: type[Message]
-    address: Address
-
-
-class Watch:
-    """The facts of one conversation in their order, each once; ends with the last stage asked for.
-
-    What the broker tells live only makes it faster: it reads by itself, again and again, because
-    nothing is kept for a follower. A step that was cancelled loses no fact.
-    """
-
-    def __init__(
-        self,
-        look: Callable[[Place], Coroutine[None, None, Fact | None]],
-        places: Sequence[Place],
-        after: int,
-    ) -> None:
-        self.reached: Fact | None = None
-        """The last fact that was told, be it to an earlier watch that this one resumes."""
-        self._look = look
-        self._places = places
-        self._after = after
-        # One fact a stage, at most: all that a slow client can make us keep.
-        self._known: dict[int, Fact] = {}
-        self._stage = 0
-        self._stirred = asyncio.Event()
-        self.hurry()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Fact:
-        while (fact := self._next()) is None:
-            if self._stage > self._places[-1].stage:
-                raise StopAsyncIteration
-            crash_here("G4")
-            await self._wait_or_read()
-        return fact
-
-    def hurry(self) -> None:
-        """Read at once: something may have been missed."""
-        self._pauses = chain(READ_AGAIN_AFTER, repeat(READ_AGAIN_EVERY))
-        self._due = _now()
-        self._stirred.set()
-
-    def learn(self, stage: int, fact: Fact) -> None:
-        """Take note of a fact, however it became known. What comes after the end is ignored."""
-        if stage <= self._places[-1].stage:
-            self._known[stage] = fact
-            self._stirred.set()
-
-    def begin(self, opening: Fact, *, repeated: bool) -> None:
-        """Take note of the command. If it began under our eyes there is nothing to read yet."""
-        self.learn(0, opening)
-        if not repeated:
-            self._due = _now() + next(self._pauses)
-
-    def _next(self) -> Fact | None:
-        """Return the next stage's fact, if it is known; those told before are stepped over."""
-        while (fact := self._known.get(self._stage)) is not None:
-            self._stage += 1
-            self.reached = fact
-            if fact.sequence > self._after:
-                return fact
-        return None
-
-    async def _wait_or_read(self) -> None:
-        self._stirred.clear()
-        left = self._due - _now()
-        with suppress(TimeoutError):
-            if left > 0:
-                async with asyncio.timeout(left):
-                    await self._stirred.wait()
-            else:
-                self._due = _now() + next(self._pauses)
-                async with asyncio.timeout(READ_WITHIN):
-                    await self._read()
-
-    async def _read(self) -> None:
-        missing = [place for place in self._places if place.stage not in self._known]
-        await asyncio.gather(*map(self._read_one, missing))
-
-    async def _read_one(self, place: Place) -> None:
-        # The broker is away, or a replica has not heard of it yet: neither says that it is not so.
-        with suppress(BrokerUnavailable):
-            if (fact := await self._look(place)) is not None:
-                self.learn(place.stage, fact)
 
 
 class Flow:
@@ -149,6 +36,7 @@ class Flow:
         self, broker: Broker, command: type[Message], *, follow: Sequence[type[Message]]
     ) -> None:
         self._broker = broker
+        self._together = Together(broker)
         self._places = tuple(_places(command, follow))
         self._by_subject = {place.address.subject: place for place in self._places}
         self._watches: dict[str, set[Watch]] = {}
@@ -163,6 +51,7 @@ class Flow:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._together.close()
         await self._following.aclose()
 
     @property
@@ -178,10 +67,10 @@ class Flow:
         Raises KeyReused if the content differs, BrokerUnavailable (it may be stored: try again)
         and StreamFull.
         """
-        fact, repeated = await counted(opening, self._store(opening))
+        fact, again = await counted(opening, self._store(opening))
         crash_here("G3")
         if watch is not None:
-            watch.begin(fact, repeated=repeated)
+            watch.begin(fact, again=again)
         return fact
 
     @contextmanager
@@ -216,15 +105,17 @@ class Flow:
         with tracing.opening(opening) as traced:
             posting = traced.posting()
             crash_here("G1")
-            answer = (await self._broker.publish([posting]))[0]
+            answer = await self._together.publish(posting)
         # Nothing has left us since: to everybody else the answer might still be on its way.
         crash_here("G2")
         place = self._places[0]
         match answer:
-            case Receipt(repeated=repeated):
-                return _fact(place, await self._read_back(posting)), repeated
+            case Receipt(sequence, repeated=False):
+                return Fact(opening.body, sequence, opening.time), False
+            case Receipt():
+                return fact_of(place, await self._read_back(posting)), True
             case Conflict(stored):
-                fact = _readable(place, stored)
+                fact = readable(place, stored)
                 if fact is None or not _same(opening.body, fact.body):
                     raise KeyReused(f"{posting.subject} is stored with other content")
                 return fact, True
@@ -240,7 +131,7 @@ class Flow:
     async def _look(self, place: Place, key: str) -> Fact | None:
         address = place.address
         stored = await self._broker.read(address.stream.name, address.subject_for(key))
-        return None if stored is None else _readable(place, stored)
+        return None if stored is None else readable(place, stored)
 
     def _places_until(self, until: type[Message] | None) -> Sequence[Place]:
         if until is None:
@@ -251,7 +142,7 @@ class Flow:
     def _tell(self, stored: Stored) -> None:
         subject, _, key = stored.subject.rpartition(".")
         watches, place = self._watches.get(key), self._by_subject.get(subject)
-        if watches and place is not None and (fact := _readable(place, stored)) is not None:
+        if watches and place is not None and (fact := readable(place, stored)) is not None:
             for watch in watches:
                 watch.learn(place.stage, fact)
 
@@ -259,10 +150,6 @@ class Flow:
         for watches in self._watches.values():
             for watch in watches:
                 watch.hurry()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _places(command: type[Message], follow: Sequence[type[Message]]) -> Iterator[Place]:
@@ -275,18 +162,6 @@ def _places(command: type[Message], follow: Sequence[type[Message]]) -> Iterator
         stage += before.subject not in address.rivals
         yield Place(stage, message, address)
         before = address
-
-
-def _fact(place: Place, stored: Stored) -> Fact:
-    return Fact(place.message.FromString(stored.data), stored.sequence, stored.at)
-
-
-def _readable(place: Place, stored: Stored) -> Fact | None:
-    try:
-        return _fact(place, stored)
-    except DecodeError:
-        log.warning("undecodable, so nobody is told", sequence=stored.sequence)
-        return None
 
 
 def _same(one: Message, other: Message) -> bool:

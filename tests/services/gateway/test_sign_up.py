@@ -46,7 +46,7 @@ async def test_what_is_accepted_is_stored_as_it_was_asked_for(broker, client, re
     assert stored.headers["ce-id"] == stored.headers["ce-correlationid"] == request_id
     assert stored.headers["ce-source"] == "gateway"
     assert accepted.resume_token == str(stored.sequence)
-    assert accepted.at.ToDatetime() == stored.at.replace(tzinfo=None)
+    assert f"{accepted.at.ToDatetime().isoformat()}Z" == stored.headers["ce-time"]
 
 
 async def test_a_taken_address_looks_like_any_other(broker, client):

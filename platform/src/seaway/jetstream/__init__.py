@@ -14,7 +14,15 @@ from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
-from seaway.jetstream.reading import count_after, counts, first, last_on, scan, stored
+from seaway.jetstream.reading import (
+    count_after,
+    counts,
+    first,
+    found_stream,
+    last_on,
+    scan,
+    stored,
+)
 from seaway.telemetry import PUBLISH_SECONDS
 from seaway.topology import LIVE, Config, Durable, FoundStream
 
@@ -62,8 +70,9 @@ class JetStream:
             posting.check_size()
         answers: list[Receipt | Conflict] = []
         for start in range(0, len(postings), BATCH):
+            part = postings[start : start + BATCH]
             with PUBLISH_SECONDS.labels(self.connection.name).time():
-                answers += await self._publish_part(postings[start : start + BATCH])
+                answers += await self._publish_batch(part) or await self._publish_missing(part)
         return answers
 
     async def read(self, stream: str, subject: str) -> Stored | None:
@@ -146,7 +155,7 @@ class JetStream:
     async def streams(self) -> Mapping[str, FoundStream]:
         """Return each stream, by name. Raises BrokerUnavailable."""
         listed = await self._list("STREAM.LIST", "streams")
-        return {stream["config"]["name"]: _found(stream) for stream in listed}
+        return {stream["config"]["name"]: found_stream(stream) for stream in listed}
 
     async def durables(self, stream: str) -> Mapping[str, Durable]:
         """Return the durables of a stream, by name. Raises BrokerUnavailable."""
@@ -191,14 +200,10 @@ class JetStream:
         """Delete a durable, and with it how far it had come. Raises as `put_stream` does."""
         await self._call(f"CONSUMER.DELETE.{stream}.{name}", None)
 
-    async def _publish_part(self, part: Sequence[Posting]) -> Sequence[Receipt | Conflict]:
-        together = await self._publish_batch(part) if len(part) > 1 else None
-        # Of a batch that was refused most is stored already: a replay, or a second attempt.
-        one = self._publish_one if len(part) == 1 else self._find_or_publish
-        return together or await asyncio.gather(*map(one, part))
-
     async def _publish_batch(self, postings: Sequence[Posting]) -> list[Receipt | Conflict] | None:
-        """Store all or nothing; None means that one of them is to blame and nothing is stored."""
+        """Store all or nothing; None: nothing is stored, since one is to blame or is alone."""
+        if len(postings) == 1:
+            return None
         batch = self.connection.new_inbox().rpartition(".")[2]
         last = len(postings)
         for number, posting in enumerate(postings, start=1):
@@ -220,9 +225,16 @@ class JetStream:
             return None
         raise _failure(said["error"])
 
-    async def _find_or_publish(self, posting: Posting) -> Receipt | Conflict:
-        there = await self.read(posting.stream, posting.subject)
-        return await self._publish_one(posting) if there is None else posting.answer(there)
+    async def _publish_missing(self, postings: Sequence[Posting]) -> list[Receipt | Conflict]:
+        """Store what is not there yet of a batch that was refused: a replay, or a repeat in it."""
+        if len(postings) == 1:
+            return [await self._publish_one(postings[0])]
+        there = await asyncio.gather(*(self.read(each.stream, each.subject) for each in postings))
+        pairs = list(zip(postings, there, strict=True))
+        missing = [posting for posting, stored in pairs if stored is None]
+        together = await self._publish_batch(missing) if 0 < len(missing) < len(pairs) else None
+        new = iter(together or await asyncio.gather(*map(self._publish_one, missing)))
+        return [next(new) if there is None else each.answer(there) for each, there in pairs]
 
     async def _publish_one(self, posting: Posting) -> Receipt | Conflict:
         answer = await self.connection.request(
@@ -267,20 +279,6 @@ class JetStream:
             why = f"{subject}: {answer['error']['description']}"
             not_yet = answer["error"].get("err_code") in NOT_YET
             raise BrokerUnavailable(why) if not_yet else TopologyError(why)
-
-
-def _found(stream: Mapping[str, Any]) -> FoundStream:
-    state = stream["state"]
-    oldest = datetime.fromisoformat(state["first_ts"]) if state["messages"] else None
-    return FoundStream(
-        config=stream["config"],
-        bytes=state["bytes"],
-        oldest=oldest,
-        first=state["first_seq"],
-        last=state["last_seq"],
-        created=datetime.fromisoformat(stream["created"]),
-        messages=state["messages"],
-    )
 
 
 def _headers(posting: Posting) -> dict[str, str]:

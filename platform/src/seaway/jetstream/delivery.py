@@ -18,7 +18,10 @@ from seaway.errors import BrokerUnavailable, DurableGone
 from seaway.jetstream.connection import Connection
 
 GRACE = 0.5
-"""Seconds that we wait beyond what the broker was asked to wait."""
+"""Seconds that we wait beyond what the broker was asked to wait, and for what follows a message.
+
+The broker says when no more follow, but not of a durable that has as much in hand as it may.
+"""
 CLOSE_WITHIN = 3.0
 
 
@@ -111,11 +114,9 @@ class JetStreamPull:
         """
         with suppress(BrokerUnavailable):
             await self._listen(wait)
-            await self._ask(up_to, {"no_wait": True}, wait)
-            if not self._collected and wait and not self._closed:
-                await self._ask(1, {"expires": int(wait * 1e9)}, wait)
-                if self._collected:
-                    await self._ask(up_to, {"no_wait": True}, wait)
+            # With both, the broker waits only while it has nothing, and then says "no more".
+            expires = {"expires": int(wait * 1e9)} if wait else {}
+            await self._ask(up_to, {"no_wait": True, **expires}, wait)
         taken, self._collected = self._collected[:up_to], self._collected[up_to:]
         return taken
 
@@ -165,14 +166,19 @@ class JetStreamPull:
         began, had, ended = time.monotonic(), len(self._collected), False
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait + GRACE):
-                    while len(self._collected) < up_to and not ended:
-                        message = await self._came.get()
-                        ended = message is None or self._ends(message, reply)
-                        self._keep(message)
+                while len(self._collected) < up_to and not ended:
+                    message = await self._next(GRACE if self._collected else wait + GRACE)
+                    ended = message is None or self._ends(message, reply)
+                    self._keep(message)
         finally:
             in_vain = not ended and len(self._collected) == had
             await self.connection.asked(began, in_vain=in_vain)
+
+    async def _next(self, within: float) -> Msg | None:
+        if not self._came.empty():
+            return self._came.get_nowait()
+        async with asyncio.timeout(within):
+            return await self._came.get()
 
     def _ends(self, message: Msg, reply: str) -> bool:
         """Whether this is the answer "no more" to the question on `reply`. Raises DurableGone."""

@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from seaway.broker import Stored
 from seaway.errors import BrokerUnavailable
 from seaway.jetstream.connection import Connection
+from seaway.topology import FoundStream
 
 AT_ONCE = 500
 """Messages that one request asks for."""
@@ -44,6 +45,21 @@ async def last_on(connection: Connection, stream: str, subject: str) -> Stored |
     where = f"$JS.API.DIRECT.GET.{stream}.{subject}"
     answer = await connection.request(where, wait=READ_WITHIN)
     return None if "Status" in (answer.headers or {}) else stored(answer)
+
+
+def found_stream(stream: Mapping[str, Any]) -> FoundStream:
+    """Return a stream as the broker lists it."""
+    state = stream["state"]
+    oldest = datetime.fromisoformat(state["first_ts"]) if state["messages"] else None
+    return FoundStream(
+        config=stream["config"],
+        bytes=state["bytes"],
+        oldest=oldest,
+        first=state["first_seq"],
+        last=state["last_seq"],
+        created=datetime.fromisoformat(stream["created"]),
+        messages=state["messages"],
+    )
 
 
 async def first(connection: Connection, stream: str, question: Mapping[str, Any]) -> Stored | None:

@@ -21,9 +21,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.broker import Broker
 from seaway.envelope import Envelope
 from seaway.errors import KeyReused
-from seaway.flow import Fact, Flow, Watch
+from seaway.flow import Flow
 from seaway.rpc import FieldViolation, Refusal, ServicerContext, invalid, validate, violations
 from seaway.telemetry import introduce_message
+from seaway.watching import Fact, Watch
 
 from gateway.door import Door
 from gateway.measuring import Stopwatch

@@ -173,7 +173,7 @@ class SignUpUpdate(_message.Message):
     """Why it was refused. Only with reveal_taken, only with REJECTED."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
-        """When it came there, by the broker's clock."""
+        """When it came there, by the broker's clock; of ACCEPTED, when a gateway took the request, by its own."""
 
     def __init__(
         self,

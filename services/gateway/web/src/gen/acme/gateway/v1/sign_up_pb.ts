@@ -151,7 +151,7 @@ export type SignUpUpdate = Message<"acme.gateway.v1.SignUpUpdate"> & {
   state: State;
 
   /**
-   * When it came there, by the broker's clock.
+   * When it came there, by the broker's clock; of ACCEPTED, when a gateway took the request, by its own.
    *
    * @generated from field: google.protobuf.Timestamp at = 3;
    */
