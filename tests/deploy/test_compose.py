@@ -73,6 +73,15 @@ def test_the_monitor_and_prometheus_ask_everybody(monkeypatch):
     assert set(group["targets"]) == {f"{name}:9090" for name in services | {"monitor"}}
 
 
+def test_prometheus_is_given_every_rule_that_there_is():
+    given = COMPOSE["services"]["prometheus"]["configs"]
+    mounted = {each["target"]: COMPOSE["configs"][each["source"]]["file"] for each in given}
+    read = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())["rule_files"]
+    assert read == ["/etc/prometheus/rules/*.yaml"]
+    for path in (ROOT / "deploy/helm/backbone/files/rules").glob("*.yaml"):
+        assert ROOT / mounted[f"/etc/prometheus/rules/{path.name}"] == path
+
+
 def test_a_real_broker_accepts_its_configuration():
     config = ROOT / "deploy/compose/nats.conf"
     server = Path(sys.executable).with_name("nats-server")
