@@ -57,6 +57,8 @@ def trace_id(traceparent: str | None = None) -> str:
 
     Empty if none is. For the exemplar of a metric, and for log lines.
     """
+    if traceparent == "":
+        return ""
     here = [trace.get_current_span().get_span_context()]
     found = here if traceparent is None else sampled([traceparent])
     return trace.format_trace_id(found[0].trace_id) if found and is_sampled(found[0]) else ""
