@@ -102,16 +102,16 @@ async def decided(broker, least, *wanted):
 
 async def test_each_version_handles_what_the_other_says(tmp_path, store, goal, size, capsys):
     old, new = previous(tmp_path / "previous", OLD), upcoming(tmp_path / "upcoming", NEW)
-    least = size(smoke=3, full=300)
+    least = size(smoke=3, full=100)
     async with system(tmp_path, store, old) as (run, broker):
         first, second, warehouse = run.system.workers
-        async with run.load(per_second=size(smoke=10, full=50), ask=an_old_client()):
+        async with run.load(per_second=size(smoke=10, full=20), ask=an_old_client()):
             await replaced(run, first, new)
             await decided(broker, least, (OLD, OLD), (OLD, NEW))
             shown = await asyncio.to_thread(versions, [first, second])
             for gateway in run.system.gateways:
                 await replaced(run, gateway, new)
-            async with run.load(per_second=size(smoke=10, full=50), ask=a_new_client()):
+            async with run.load(per_second=size(smoke=10, full=20), ask=a_new_client()):
                 await decided(broker, least, (NEW, OLD), (NEW, NEW))
                 await until(lambda: asyncio.to_thread(kept_by_number, tmp_path), 120, every=0.5)
                 for program in (warehouse, second):
