@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
-PORTS = (4222, 8222, 50051, 8080, 1025, 8081, *range(9101, 9108))
+PORTS = (4222, 8222, 50051, 8080, 1025, 8081, *range(9101, 9109))
 UP = "Everything runs"
 
 

@@ -18,7 +18,7 @@ def missing():
 def install(example, folder):
     """Copy an example into the folder, where it lies as in the repository; return its place."""
     installed = folder / example
-    ignored = shutil.ignore_patterns("node_modules")
+    ignored = shutil.ignore_patterns("node_modules", "dist", "gen")
     shutil.copytree(ROOT / example, installed, ignore=ignored)
     (folder / "proto").mkdir()
     shutil.copy(ROOT / CONTRACTS, folder / CONTRACTS)

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from development import SEAWAY, environment
 from processes import free_ports
+from seaway.cli import main
 from seaway.conformance import NAMES, Candidate, tried
 from seaway.testing import ServiceProcess
 from waiting import until
@@ -117,24 +116,28 @@ def test_each_mistake_is_found_out_and_by_the_right_promise(all_found, mistake):
     assert broken == MISTAKES[mistake], f"{verdicts}\n{log}"
 
 
-def conformance(*options):
-    required = ("--command", "no-such-program", "--service", "x", "--message", REQUESTED)
-    return subprocess.run(
-        [SEAWAY, "conformance", *required, *options],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+@pytest.fixture
+def conformance(monkeypatch, capsys):
+    """Return a function that runs the command here; it returns exit code, stdout and stderr."""
+
+    def run(*options):
+        required = ("--command", "no-such-program", "--service", "x", "--message", REQUESTED)
+        monkeypatch.setattr(sys, "argv", ["seaway", "conformance", *required, *options])
+        monkeypatch.setenv("SEAWAY_NATS_URL", "nats://127.0.0.1:1")  # not of a running `dev`
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
 
 
-def test_a_program_that_does_not_start_keeps_nothing():
-    said = conformance("--json")
-    first, *others = [json.loads(line) for line in said.stdout.splitlines()]
+def test_a_program_that_does_not_start_keeps_nothing(conformance):
+    code, said, _ = conformance("--json")
+    first, *others = [json.loads(line) for line in said.splitlines()]
     why = "cannot start no-such-program: No such file or directory"
     assert first == {"promise": "ready", "found": "failed", "reason": why}
     assert {verdict["found"] for verdict in others} == {"not tried"}
-    assert said.returncode == 1
+    assert code == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_a_program_that_does_not_start_keeps_nothing():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_tried_is_wrong_usage(options, why):
-    said = conformance(*options)
-    assert (said.returncode, said.stdout) == (2, "")
-    assert why in " ".join(said.stderr.replace("│", " ").split())
+def test_what_cannot_be_tried_is_wrong_usage(conformance, options, why):
+    code, said, complained = conformance(*options)
+    assert (code, said) == (2, "")
+    assert why in " ".join(complained.replace("│", " ").split())

@@ -255,6 +255,7 @@ async def _deliveries(trial: Trial) -> int:
 async def _unsettled(trial: Trial) -> int:
     """Return how many deliveries the program has kept to itself."""
     deliveries = await _deliveries(trial)
+    await trial.tap.caught_up()
 
     def kept() -> int:
         words = trial.tap.words[trial.rewound :]
