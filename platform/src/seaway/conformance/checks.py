@@ -189,6 +189,8 @@ async def _nothing_new(trial: Trial) -> str:
     if _sent(trial) != sent:
         raise Broken(f"it sent {_sent(trial) - sent} bytes to its dependency again")
     came = {word.sequence for word in trial.tap.words[trial.rewound :] if word.settles}
+    if len(came) < len(trial.given):
+        raise Broken(f"{len(trial.given)} messages came again, and it settled {len(came)}")
     return f"{len(came)} messages came again, and nothing new came of them"
 
 
