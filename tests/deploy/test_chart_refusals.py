@@ -105,6 +105,11 @@ BAD = {
         {"global": {"brokers": 2}},
         "gateway: global.brokers is 2: .*1, 3 or",
     ),
+    "a sidecar with a volume that is not there": (
+        "gateway",
+        {"sidecars": [{"name": "beside", "image": "beside:1", "storage": True}]},
+        "gateway: its sidecar beside is to see its volume, and there is none",
+    ),
     "no image": ("crm", {"image": {"repository": ""}}, "crm: image.repository is empty"),
     "an unknown key": ("gateway", {"replicaCount": 2}, "(?s)replicaCount.*not allowed"),
     "an unknown key further in": ("gateway", {"keda": {"on": True}}, "(?s)keda.*not allowed"),

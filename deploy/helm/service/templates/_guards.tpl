@@ -18,6 +18,11 @@
 {{- if and $v.storage.enabled $scales -}}
 {{- fail (printf "%s: its volume can be written by one pod only: set replicas to 1, or storage.enabled to false" $name) -}}
 {{- end -}}
+{{- range $v.sidecars -}}
+{{- if and .storage (not (include "service.has-volume" $)) -}}
+{{- fail (printf "%s: its sidecar %s is to see its volume, and there is none: set storage.enabled to true, or its storage to false" $name .name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.hpa.enabled $v.keda.enabled -}}
 {{- fail (printf "%s: hpa and keda would both set its replicas: set one of hpa.enabled and keda.enabled to false" $name) -}}
 {{- end -}}

@@ -114,6 +114,10 @@ securityContext: {{- include "service.confined" .all | nindent 2 }}
     {{- end }}
   {{- end }}
   resources: {{- toYaml .all.Values.resources | nindent 4 }}
-  volumeMounts: [{ name: tmp, mountPath: /tmp }]
+  volumeMounts:
+    - { name: tmp, mountPath: /tmp }
+    {{- if .sidecar.storage }}
+    - { name: storage, mountPath: /var/lib/seaway }
+    {{- end }}
   securityContext: {{- include "service.confined" .all | nindent 4 }}
 {{- end -}}
