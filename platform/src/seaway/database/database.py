@@ -21,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateSchema
 
 from seaway.database.connections import AT_ONCE, IN_USE, MOST, READING, connections_to
+from seaway.database.statements import adding
 from seaway.errors import DependencyDown, SeawayError, SettingsError
 
 _in_progress: ContextVar[Mapping["Database", AsyncConnection]] = ContextVar("_in_progress")
@@ -102,11 +103,10 @@ class Database:
         A row that another transaction is just adding is waited for. Two transactions that add
         rows in the order of the column over which they may clash cannot block each other.
         """
-        dialect = sqlite if self._pool.name == "sqlite" else postgresql
-        statement = dialect.insert(table).on_conflict_do_nothing().returning(key)
-        if given := list(rows):
-            return set((await self.connection.execute(statement, given)).scalars())
-        return set()
+        if not (given := list(rows)):
+            return set()
+        statement, values = adding(self._pool.name, table, given, key.name)
+        return set((await self.connection.execute(statement, values)).scalars())
 
     async def upsert(
         self,

@@ -10,17 +10,22 @@ from uuid import uuid4
 
 from alembic.operations import Operations
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Case,
     Column,
+    ColumnElement,
     DateTime,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     Table,
     Text,
     and_,
+    any_,
+    bindparam,
     case,
     delete,
     func,
@@ -69,6 +74,21 @@ def create_inbox(op: Operations) -> None:
     """Create both tables, in a service's first migration: `create_inbox(op)`, op of Alembic."""
     inbox_table.create(op.get_bind())
     trials_table.create(op.get_bind())
+
+
+def _find(message_ids: ColumnElement[bool]) -> Select[tuple[str, int, bytes, str]]:
+    c = inbox_table.c
+    found = select(c.message_id, c.sequence, c.sha256, c.replies)
+    return found.where(c.durable == bindparam("durable"), message_ids)
+
+
+_given = bindparam("message_ids", type_=ARRAY(Text))
+FIND = {
+    "sqlite": _find(inbox_table.c.message_id.in_(bindparam("message_ids", expanding=True))),
+    # An array, so that the statement is one and the same for any number.
+    "postgresql": _find(inbox_table.c.message_id == any_(_given)),
+}
+"""What finds some of the messages that a durable has handled, by dialect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +216,9 @@ class SqlTransaction:
 
     async def find(self, message_ids: Sequence[str]) -> Mapping[str, Handled]:
         """Return those of the messages that have been handled, by id."""
-        c = inbox_table.c
-        rows = await self.database.connection.execute(
-            select(c.message_id, c.sequence, c.sha256, c.replies)
-            .where(c.durable == self.durable)
-            .where(c.message_id.in_(message_ids))
-        )
+        these = {"durable": self.durable, "message_ids": message_ids}
+        connection = self.database.connection
+        rows = await connection.execute(FIND[connection.dialect.name], these)
         return {
             row.message_id: Handled(
                 message_id=row.message_id,
