@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One recipe for the image of each service: `make images`, or
 #
 #   docker build --build-arg SERVICE=user_creation --tag seaway/user-creation .
@@ -10,34 +9,39 @@
 #   --build-arg BASE_IMAGE=python:3.12-slim-bookworm@sha256:…
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
-FROM ${BASE_IMAGE} AS build
+FROM ${BASE_IMAGE} AS tools
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CACHE_DIR=/build/cache
+# What changes seldom comes first, and what all images share is made once. The secret `pip` is a
+# pip.conf, if your index is not pip's own: it is nowhere in the image, nor is an address from it.
+COPY deploy/images/build.lock /build/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/build/cache \
+    python3 -m venv /build/tools \
+ && /build/tools/bin/pip install -q --only-binary :all: --require-hashes -r /build/build.lock
+
+FROM tools AS shared
+COPY proto /build/proto
+COPY platform /build/platform
+RUN cd /build && tools/bin/pip wheel -q --no-index --no-deps --no-build-isolation -w shared \
+      ./proto ./platform
+
+FROM tools AS build
 # The folder of the service; of the monitor, which is a part of the platform: MEMBER=platform and
 # MODULE=seaway.monitor.
 ARG SERVICE
 ARG MEMBER=services/${SERVICE}
 ARG MODULE=${SERVICE}
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-
-# What changes seldom comes first. The secret `pip` is a pip.conf, if your index is not pip's own:
-# it is nowhere in the image, nor is an address from it.
-COPY deploy/images/build.lock /build/
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    python3 -m venv /build/tools \
- && /build/tools/bin/pip install -q --only-binary :all: --require-hashes -r /build/build.lock
+# nkeys is published as source only: it is built with the tools above, and fetches none.
 COPY ${MEMBER}/requirements.lock /build/
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    python3 -m venv --without-pip /opt/seaway \
- && /build/tools/bin/pip --python /opt/seaway/bin/python install -q --no-deps --no-compile \
-      --only-binary :all: --require-hashes -r /build/requirements.lock
-
-COPY proto /build/proto
-COPY platform /build/platform
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/build/cache \
+    /build/tools/bin/pip wheel -q --no-deps --no-build-isolation --only-binary :all: \
+      --no-binary nkeys --require-hashes -r /build/requirements.lock -w /build/wheels
 COPY ${MEMBER} /build/${MEMBER}
 RUN cd /build && tools/bin/pip wheel -q --no-index --no-deps --no-build-isolation -w wheels \
-      ./proto ./platform ./${MEMBER} \
- && tools/bin/pip --python /opt/seaway/bin/python install -q --no-index --no-deps --no-compile \
-      wheels/*.whl
-
+      ./${MEMBER}
+COPY --from=shared /build/shared /build/wheels
+RUN python3 -m venv --without-pip /opt/seaway \
+ && /build/tools/bin/pip --python /opt/seaway/bin/python install -q --no-index --no-deps \
+      --no-compile /build/wheels/*.whl
 COPY deploy/images/root.py /build/
 RUN python3 /build/root.py --module "${MODULE}" --into /root-of-image
 

@@ -91,7 +91,7 @@ images: ## build the image of each service with docker (BASE_IMAGE=â€¦@sha256:â€
 	  service=$${member#services/}; module=$$service; \
 	  case $$member in platform) service=monitor; module=seaway.monitor;; esac; \
 	  image=$(IMAGES)/$$(echo $$service | tr _ -):$(TAG); echo "$$image"; \
-	  $(DOCKER) build -q $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) $(PIP_CONF:%=--secret id=pip,src=%) \
+	  DOCKER_BUILDKIT=1 $(DOCKER) build -q $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) $(PIP_CONF:%=--secret id=pip,src=%) \
 	    --build-arg SERVICE=$$service --build-arg MEMBER=$$member --build-arg MODULE=$$module \
 	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) -t $$image .; done
 

@@ -10,6 +10,7 @@ import filecmp
 import os
 import py_compile
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -28,15 +29,19 @@ NOT_OF_PYTHON = (
     *("tkinter", "turtledemo", "_tkinter*.so", "_test*.so", "_ctypes_test*.so", "__pycache__"),
     *("curses", "_curses*.so", "readline*.so", "nis*.so", "dbm", "_dbm*.so", "_gdbm*.so"),
 )
-# What packages bring with them for those who build on them, a protocol that no table speaks, a
-# form of queries that nobody sends, and Google's messages but those of errors.
+# What packages bring with them for those who build on them, a protocol that no table speaks,
+# and Google's messages but those of errors.
 NOT_OF_PACKAGES = (
     *("pyarrow/tests", "pyarrow/include", "pyarrow/src", "pyarrow/*flight*"),
     *("pyarrow/*.px[di]", "pyarrow/*.pyx", "pyarrow/includes", "pyarrow/*_cpp_tests*"),
-    *("pyarrow/*substrait*", "google/api", "google/cloud", "google/gapic", "google/logging"),
+    *("google/api", "google/cloud", "google/gapic", "google/logging"),
     *("google/longrunning", "google/type"),
     *("sqlalchemy/testing", "greenlet/tests", "*/*.pyi", "*/__pycache__"),
 )
+# The beginning of a program for 64 bits, little end first, as elf(5) has it; and of each segment.
+ELF64 = b"\x7fELF\x02\x01"
+ELF_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+SEGMENT = struct.Struct("<IIQQQQQQ")
 LAUNCHER = """#!/opt/seaway/bin/python -I
 import runpy
 import signal
@@ -65,6 +70,9 @@ def put_together(root: Path, module: str) -> None:
     libraries = shared_libraries(root)
     for library in sorted(libraries):
         copy(library, root)
+    for file in root.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            cut_symbols(file)
     name_packages(libraries, root)
     find_again(libraries, root)
     complete(root)
@@ -99,6 +107,26 @@ def link_twins(packages: Path) -> None:
             short.symlink_to(longer[-1].name)
 
 
+def cut_symbols(file: Path) -> None:
+    """Cut off what follows the last segment of a program or library: nobody loads that.
+
+    These are the names for a debugger, a tenth of pyarrow. What others link to stays.
+    """
+    with file.open("r+b") as opened:
+        if opened.read(6) != ELF64:
+            return
+        opened.seek(0)
+        header = list(ELF_HEADER.unpack(opened.read(ELF_HEADER.size)))
+        where, count = header[5], header[10]
+        opened.seek(where)
+        table = opened.read(count * SEGMENT.size)
+        ends = [offset + size for _, _, offset, _, _, size, _, _ in SEGMENT.iter_unpack(table)]
+        opened.truncate(max(ends))
+        header[6] = header[-2] = header[-1] = 0  # there is no table of sections any more
+        opened.seek(0)
+        opened.write(ELF_HEADER.pack(*header))
+
+
 def compile_all(root: Path) -> None:
     """Compile everything once: a read-only root cannot keep what a start would compile.
 
@@ -115,15 +143,21 @@ def compile_all(root: Path) -> None:
 
 
 def shared_libraries(root: Path) -> set[Path]:
-    """Return what programs and libraries under `root` load of the system, the loader too."""
+    """Return what Python and the libraries under `root` load of the system, the loader too."""
+    found = loaded_by([Path(sys.executable).resolve(), *root.rglob("*.so*")])
+    return {library for library in found if not library.is_relative_to(root)}
+
+
+def loaded_by(files: Iterable[Path]) -> set[Path]:
+    """Return the libraries that programs and libraries load, the loader too."""
     found: set[Path] = set()
-    for file in [Path(sys.executable).resolve(), *root.rglob("*.so*")]:
+    for file in files:
         said = subprocess.run(["ldd", file], capture_output=True, text=True, check=False).stdout
         if missing := [line.strip() for line in said.splitlines() if "not found" in line]:
             raise SystemExit(f"{file} needs what is not here: {missing}")
         words = [word for word in said.split() if word.startswith("/")]
         found |= {Path(os.path.abspath(word)) for word in words}
-    return {library for library in found if not library.is_relative_to(root)}
+    return found
 
 
 def copy(file: Path, root: Path) -> None:

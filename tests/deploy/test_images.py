@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,11 @@ def test_the_base_is_chosen_by_whoever_builds_and_otherwise_has_a_version():
     [base] = said(HEAD, "ARG")
     wanted = (ROOT / ".python-version").read_text().strip()
     assert re.fullmatch(rf"BASE_IMAGE=python:{wanted}-slim-\w+(@sha256:\w+)?", base)
-    assert said(BUILD, "FROM") == ["${BASE_IMAGE} AS build"]
+    assert said(BUILD, "FROM") == [
+        "${BASE_IMAGE} AS tools",
+        "tools AS shared",
+        "tools AS build",
+    ]
 
 
 def test_the_image_begins_with_nothing_and_takes_one_folder():
@@ -50,7 +55,10 @@ def test_no_secret_is_in_any_layer():
     assert [name for name in named if SECRET.search(name)] == []
     # The address of an index may hold a password. It is mounted, and gone when the step is.
     mounts = [mount for run in said(BUILD, "RUN") for mount in re.findall(r"--mount=(\S+)", run)]
-    assert set(mounts) == {"type=secret,id=pip,target=/etc/pip.conf"}
+    assert set(mounts) == {
+        "type=secret,id=pip,target=/etc/pip.conf",
+        "type=cache,target=/build/cache",
+    }
 
 
 def test_what_it_fetches_is_what_its_own_lock_says_by_hash():
@@ -62,7 +70,7 @@ def test_what_it_fetches_is_what_its_own_lock_says_by_hash():
         for command in run.split("&&")
         if "pip" in command and re.search(r"\b(install|wheel)\b", command)
     ]
-    assert len(fetching) == 4
+    assert len(fetching) == 5
     for command in fetching:
         assert "--no-index" in command or {"--require-hashes", "--only-binary"} <= set(
             command.split()
@@ -78,7 +86,7 @@ def test_nothing_of_this_folder_gets_there_that_is_not_named():
     assert first == "*"
     let_in = {line.removeprefix("!") for line in rest if line.startswith("!")}
     assert let_in == {"deploy/images", "platform", "proto", "services"}
-    copied = [words.split()[0] for words in said(BUILD, "COPY")]
+    copied = [w.split()[0] for w in said(BUILD, "COPY") if not w.startswith("--from=shared ")]
     places = {ARGUMENTS.sub("services", place) for place in copied}
     assert all(any(Path(place).is_relative_to(folder) for folder in let_in) for place in places)
 
@@ -149,3 +157,16 @@ def test_a_library_that_a_wheel_holds_three_times_is_kept_once(tmp_path):
         "liby.so.1",
     ]
     assert (tmp_path / "libx.so").read_bytes() == b"the same"
+
+
+def test_a_program_is_smaller_without_its_symbols_and_does_the_same(tmp_path):
+    cut, text = tmp_path / "program", tmp_path / "text"
+    shutil.copy(Path(sys.executable).with_name("nats-server"), cut)
+    text.write_text("no program")
+    before, known = cut.stat().st_size, [cut, "--version"]
+    for file in (cut, text):
+        assembling().cut_symbols(file)
+    assert cut.stat().st_size < before
+    said = subprocess.run(known, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("nats-server: v")
+    assert text.read_text() == "no program"

@@ -29,6 +29,7 @@ ONLY_IN = {
     "httpx": {"services/crm"},
     "deltalake": {"services/data_warehouse"},
     "pyarrow": {"services/data_warehouse"},
+    "tzdata": {"services/data_warehouse"},
     "grpcio": {"services/gateway"},
     "opentelemetry-sdk": {*DEPLOYED} - {"platform"},
     "sqlalchemy": {"services/crm", "services/user_creation", "services/welcome_email"},

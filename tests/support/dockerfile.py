@@ -18,7 +18,9 @@ def stages():
     return found
 
 
-HEAD, BUILD, FINAL = stages()
+HEAD, *MAKING, FINAL = stages()
+BUILD = [instruction for stage in MAKING for instruction in stage]
+"""All that is done before the image, in whichever stage."""
 
 
 def said(stage, name):
