@@ -95,6 +95,28 @@ images: ## build the image of each service with docker (BASE_IMAGE=â€¦@sha256:â€
 	    --build-arg SERVICE=$$service --build-arg MEMBER=$$member --build-arg MODULE=$$module \
 	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) -t $$image .; done
 
+# STAND_INS=yes, on a Debian: images made of what is here, for where no registry can be reached.
+# Otherwise the images of others are the official ones; each variable of compose.yaml is another.
+ifdef STAND_INS
+BASE_IMAGE := seaway-stand-in/python
+PIP_CONF ?= $(firstword $(wildcard $(PIP_CONFIG_FILE) ~/.config/pip/pip.conf /etc/pip.conf))
+export NATS_IMAGE := seaway-stand-in/nats
+export POSTGRES_IMAGE := seaway-stand-in/postgres
+export MAIL_IMAGE := seaway-stand-in/mail
+export PROMETHEUS_IMAGE := seaway-stand-in/prometheus
+images: stand-ins
+endif
+
+.PHONY: stand-ins test-containers
+stand-ins: $(READY)
+	@PYTHONPATH=deploy/images $(PYTHON) tests/containers/stand_ins.py $(DOCKER)
+
+# What is started is ended by the test that did; the reaper would be one more image to fetch.
+test-containers: $(READY) images ## build the images, and sign up through them; needs docker (STAND_INS=yes: and no registry)
+	@SEAWAY_TEST_CONTAINERS=yes TESTCONTAINERS_RYUK_DISABLED=true \
+	  SEAWAY_IMAGES=$(IMAGES) SEAWAY_TAG=$(TAG) DOCKER=$(DOCKER) \
+	  $(BIN)/pytest tests/containers tests/contract $(ARGS)
+
 clean: ## remove what make made (data of `make dev` too)
 	rm -rf .venv .uv .seaway .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
 

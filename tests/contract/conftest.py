@@ -1,11 +1,21 @@
-"""One suite, two brokers: what the platform relies on holds for both, or the fake is a lie."""
+"""One suite, two brokers: what the platform relies on holds for both, or the fake is a lie.
+
+`make test-containers` runs it with a third one: the image of compose.yaml, as it is set up there.
+"""
+
+import os
 
 import pytest
 from brokers import STREAM, InMemory, Real, a_spec
+from containers import Contained
 from seaway.topology import apply, declared
 
+BROKERS = {"memory": InMemory, "jetstream": Real}
+if os.environ.get("SEAWAY_TEST_CONTAINERS"):
+    BROKERS = {"container": Contained}
 
-@pytest.fixture(params=[InMemory, Real], ids=["memory", "jetstream"])
+
+@pytest.fixture(params=BROKERS.values(), ids=BROKERS)
 async def place(request):
     """Where a broker with an empty stream is, and can be made to fail."""
     async with request.param() as place:

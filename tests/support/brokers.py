@@ -57,9 +57,11 @@ class InMemory:
 class Real:
     """A nats-server of its own. Its clients end with it."""
 
+    server_of_its_own = staticmethod(nats_server)
+
     async def __aenter__(self):
         self.contexts = AsyncExitStack()
-        self.server = await self.contexts.enter_async_context(nats_server())
+        self.server = await self.contexts.enter_async_context(self.server_of_its_own())
         self.broker = await self.another_client()
         return self
 
