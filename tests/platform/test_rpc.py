@@ -102,6 +102,22 @@ async def test_what_will_pass_is_unavailable_and_says_when_to_try_again(error, r
     assert told.retry_after > 0
 
 
+async def test_a_refusal_carries_the_id_of_its_conversation_and_so_does_the_log():
+    asked = GetSignUpRequest(request_id="0f8fad5b-d9cb-469f-a165-70867728950e")
+    with capture_logs() as logs:
+        async with serving(Servicer(BrokerUnavailable("ada@example.org"))) as stub:
+            with refused() as told:
+                await stub.GetSignUp(asked)
+            with refused() as another:
+                await stub.GetSignUp(GetSignUpRequest(request_id="not an id, ada@example.org"))
+    ids = [each.metadata["correlation_id"] for each in (told, another)]
+    assert ids[0] == asked.request_id
+    assert [(line["correlation_id"], line["reason"]) for line in logs] == [
+        (id, "BROKER_UNAVAILABLE") for id in ids
+    ]
+    assert "ada@" not in f"{told}{another}{logs}"
+
+
 async def test_an_unexpected_error_shows_a_code_that_the_log_knows_and_no_word_of_it():
     with capture_logs() as logs:
         async with serving(Servicer(KeyError("ada@example.org"))) as stub:
@@ -109,7 +125,7 @@ async def test_an_unexpected_error_shows_a_code_that_the_log_knows_and_no_word_o
                 await stub.GetSignUp(GetSignUpRequest())
     assert (told.code, told.reason) == ("INTERNAL", "INTERNAL")
     [logged] = logs
-    assert told.metadata == {"correlation_code": logged["code"]}
+    assert told.metadata == {"correlation_id": logged["correlation_id"]}
     assert (logged["log_level"], logged["error"]) == ("error", "KeyError")
     assert any("GetSignUp" in place for place in logged["where"])
     assert "ada@" not in f"{told}{logs}"

@@ -101,7 +101,7 @@ async def test_an_unexpected_error_shows_a_code_that_the_log_knows_and_no_word_o
     error = told(answer.json())
     assert (answer.status_code, error.code, error.reason) == (500, "INTERNAL", "INTERNAL")
     [logged] = logs
-    assert error.metadata == {"correlation_code": logged["code"]}
+    assert error.metadata == {"correlation_id": logged["correlation_id"]}
     assert SECRET not in f"{answer.text}{answer.headers}{logs}"
 
 

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 import grpc
 import structlog
@@ -15,8 +14,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from prometheus_client import Counter, Gauge, Histogram
 
+from seaway.contract import KEY
 from seaway.errors import BrokerUnavailable, StreamFull
-from seaway.rpc.refusal import Refusal, unavailable
+from seaway.rpc.refusal import CORRELATION_ID, Refusal, new_correlation_id, unavailable
 from seaway.telemetry import LONG, exemplar
 from seaway.telemetry import SECONDS as BUCKETS
 from seaway.tracing import answered, answering
@@ -56,6 +56,7 @@ class Call:
     """The frame around what a servicer does. Enter it before the deadline, leave it after."""
 
     method: MethodDescriptor
+    request: Message
     context: ServicerContext
     deadline: asyncio.Timeout
     labels: tuple[str, str, str] = field(init=False)
@@ -106,7 +107,7 @@ class Call:
 
     async def _end(self, refusal: Refusal) -> None:
         self._count(refusal.code)
-        await self.context.abort_with_status(refusal.status())
+        await self.context.abort_with_status(refusal.status(_conversation(self.request)))
 
     def _count(self, code: grpc.StatusCode) -> None:
         HANDLED.labels(*self.labels, _name(code)).inc()
@@ -116,15 +117,21 @@ class Call:
             OPEN.labels(*self.labels).dec()
 
     def _unexpected(self, error: Exception) -> Refusal:
-        code = uuid4().hex[:12]
+        id = _conversation(self.request) or new_correlation_id()
         # Its text may hold personal data, so the log says where it was, not what it said.
         where = [
             f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)
         ]
-        log.error("an RPC failed", code=code, error=type(error).__name__, where=where[-8:])
-        said = f"something went wrong here; whoever runs this finds it under {code}"
+        log.error("an RPC failed", correlation_id=id, error=type(error).__name__, where=where[-8:])
+        said = f"something went wrong here; whoever runs this finds it under {id}"
         internal = grpc.StatusCode.INTERNAL
-        return Refusal(internal, "INTERNAL", said, metadata={"correlation_code": code})
+        return Refusal(internal, "INTERNAL", said, metadata={CORRELATION_ID: id})
+
+
+def _conversation(request: Message) -> str:
+    """Return the id of the conversation that a request is about, if it is one: see AIP-155."""
+    said = getattr(request, "request_id", "")
+    return said if isinstance(said, str) and KEY.fullmatch(said) else ""
 
 
 def _labels(method: MethodDescriptor) -> tuple[str, str, str]:

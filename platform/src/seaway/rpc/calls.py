@@ -41,7 +41,7 @@ class Calls:
 
         async def answer(request: Message, context: ServicerContext) -> Message:
             deadline = asyncio.timeout(self._limits.call_seconds)
-            async with Call(method, context, deadline), deadline:
+            async with Call(method, request, context, deadline), deadline:
                 answered: Message = await behaviour(request, context)
             return answered
 
@@ -56,7 +56,7 @@ class Calls:
 
         async def stream(request: Message, context: ServicerContext) -> None:
             deadline = asyncio.timeout(longest)
-            async with Call(method, context, deadline), deadline:
+            async with Call(method, request, context, deadline), deadline:
                 self._streams.add(deadline)
                 if self._stopping:
                     # It came between the end of the others and the last word to the client.

@@ -1,14 +1,16 @@
 """How an RPC says no: a status as AIP-193 has it, for programs and for people.
 
-Exactly one ErrorInfo; every violated field in one BadRequest; RetryInfo wherever trying again
-may help. Never the text of an exception.
+Exactly one ErrorInfo, with an id under which the log has more; every violated field in one
+BadRequest; RetryInfo wherever trying again may help. Never the text of an exception.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import grpc
+import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
@@ -18,7 +20,10 @@ from protovalidate import Violation, collect_violations
 
 from seaway.errors import SeawayError
 
+log = structlog.get_logger("seaway.rpc")
+
 DOMAIN = "seaway.dev"
+CORRELATION_ID = "correlation_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +58,22 @@ class Refusal(SeawayError):
         self.fields = fields
         self.metadata = metadata or {}
 
-    def status(self) -> grpc.Status:
-        """Return what goes to the client."""
+    def status(self, correlation_id: str = "") -> grpc.Status:
+        """Return what goes to the client, with the id of its conversation, or one of its own."""
+        id = self.metadata.get(CORRELATION_ID, "")
+        if not id:
+            id = correlation_id or new_correlation_id()
+            log.debug("a call was refused", reason=self.reason, correlation_id=id)
         number: int = self.code.value[0]
-        details = [_packed(detail) for detail in self._details()]
+        details = [_packed(detail) for detail in self._details(id)]
         status: grpc.Status = rpc_status.to_status(
             Status(code=number, message=str(self), details=details)
         )
         return status
 
-    def _details(self) -> list[Message]:
-        details: list[Message] = [
-            ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
-        ]
+    def _details(self, correlation_id: str) -> list[Message]:
+        metadata = {**self.metadata, CORRELATION_ID: correlation_id}
+        details: list[Message] = [ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=metadata)]
         if self.fields:
             fields = [
                 BadRequest.FieldViolation(field=f.field, description=f.description)
@@ -77,6 +85,11 @@ class Refusal(SeawayError):
             retry.retry_delay.FromNanoseconds(int(self.retry_after * 1e9))
             details.append(retry)
         return details
+
+
+def new_correlation_id() -> str:
+    """Draw one, for what belongs to no conversation."""
+    return uuid4().hex[:12]
 
 
 def unavailable(reason: str, said: str, retry_after: float = 1.0) -> Refusal:
