@@ -5,12 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 from postgresql import PostgreSQL
 
 pytest_plugins = ["goals"]
 
 IN_CI = bool(os.environ.get("CI"))
 HERE = Path(__file__).parent
+LOGGED = structlog.get_config()
 UNMEASURED = {"chaos", "services"}
 
 
@@ -42,6 +44,16 @@ def measured(request):
         if request.path.relative_to(HERE).parts[0] in UNMEASURED:
             patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def logged_as_at_first():
+    """Forget before each test where others have logs written to, and from which level on.
+
+    A command that runs in the process of a test sets both up, for a stdout that is closed then.
+    """
+    structlog.configure(**LOGGED)
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")
