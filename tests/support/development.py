@@ -23,6 +23,11 @@ def environment():
     return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
+WORKERS = 4
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+"""Which of the processes this is that test at once: each takes ports that no other one takes."""
+
+
 def is_free(port):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -38,7 +43,7 @@ def free_offset():
 
     All of them then lie outside the range from which the kernel takes ports for clients.
     """
-    offsets = random.sample(range(11_000, 15_000, 10), k=100)
+    offsets = random.sample(range(11_000 + 10 * WORKER, 15_000, 10 * WORKERS), k=100)
     return next(o for o in offsets if all(is_free(port + o) for port in PORTS))
 
 

@@ -6,11 +6,12 @@ import signal
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from development import environment, is_free
+from development import WORKER, environment, is_free
 from seaway.testing import nats_server
 from waiting import until
 
@@ -30,9 +31,13 @@ UNLIMITED = {
 
 
 def free_ports(count):
-    """So many ports that are free now, far from those that a fixed offset would take."""
-    ports = [port for port in range(20_000 + os.getpid() % 8_000, 32_000) if is_free(port)][:count]
-    return ports if len(ports) == count else free_ports(count)
+    """So many ports that are free now, none of which `seaway dev` takes with an offset of ours.
+
+    Nor does another process that tests at the same time, or it would be a race for them.
+    """
+    first = 24_200 + 2_000 * WORKER
+    ports = range(first + os.getpid() % 1_000, first + 2_000)
+    return list(islice(filter(is_free, ports), count))
 
 
 @dataclass
