@@ -185,13 +185,17 @@ async def test_a_look_costs_the_broker_a_few_requests_however_much_it_keeps(
     async def heard(message):
         asked.append(message.subject.removeprefix("$JS.API."))
 
-    async def cost():
-        asked.clear()
-        await monitor.look()
+    async def so_far():
         # What this connection has sent, the other one has been given once it gets this.
         await broker.connection.send("$JS.API.seen")
         await until(lambda: "seen" in asked, 30)
-        return sorted(asked[:-1])
+        told, asked[:] = asked[:-1], []
+        return sorted(told)
+
+    async def cost():
+        await so_far()
+        await monitor.look()
+        return await so_far()
 
     async def all_wait():  # a broker counts what has just come a moment later
         return (await broker.durables("USERS"))[DURABLE].pending == 300
