@@ -122,6 +122,7 @@ async def test_it_is_installed_tested_rolled_and_removed_and_nothing_is_lost(ins
     assert audited.returncode == 0, audited.stdout + audited.stderr
     assert f"accepted {len(history) + 1:,} " in audited.stdout
     assert "unaccounted 0" in audited.stdout
+    assert node.crashed == []
     await asyncio.to_thread(scraped, installed)
     await installed.helm("uninstall", "seaway")
     await until(lambda: not node.pods, 120.0)

@@ -7,7 +7,7 @@ async with nats_cluster() as cluster:           # formed: streams can be made
 """
 
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import permutations
 from pathlib import Path
 
@@ -70,6 +70,19 @@ class Cluster:
             await broker.connected()
             await until(led, ELECTED_WITHIN)
         return found
+
+    async def lead_from_elsewhere(self, stream):
+        """Have another server lead a stream."""
+        before = await self.leader(stream)
+
+        async def moved():
+            with suppress(BrokerUnavailable):
+                await broker.connection.ask(f"STREAM.LEADER.STEPDOWN.{stream}")
+            return await self.leader(stream) != before
+
+        async with JetStream(self.url, "leader") as broker:
+            await broker.connected()
+            await until(moved, ELECTED_WITHIN)
 
     def part(self, name, *, at_once=False):
         """Cut one off from the others: silently, or so that both ends learn of it at once."""

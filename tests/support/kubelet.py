@@ -79,6 +79,8 @@ class Pod:
             process = self.running.get(one["name"])
             if process is None or process.poll() is None or self.stopping:
                 continue
+            if process.pid not in self.ended:
+                self.node.crashed.append(f"{self.name} ({process.returncode}):\n{self.said()}")
             since = self.ended.setdefault(process.pid, time.monotonic())
             if time.monotonic() - since > AGAIN_AFTER:
                 self.running[one["name"]] = self._run(one)
@@ -215,6 +217,8 @@ class Node:
         """Each workload that was replaced, in order."""
         self.killed = []
         """Containers that did not end in the time that they were given."""
+        self.crashed = []
+        """What pods had said by the time a container of theirs ended untold."""
         self.failed = []
         """What went wrong in here."""
         self._second = 10 + os.getpid() % 240
@@ -325,7 +329,7 @@ class Node:
         old, count = self.pods_of(workload), spec.get("replicas", 1)
         if old:
             self.rolled.append(workload)
-        self._tell("deployments", one, count, len(old))
+        self._tell("deployments", one, count, 0)
         if spec["strategy"]["type"] == "Recreate":
             list(map(self._end, old))
             old = []
@@ -367,7 +371,10 @@ class Node:
         self.api.objects.put("pods", one, status={"phase": phase})
 
     def _tell(self, kind, one, count, ready):
-        """Say how a workload is, as its controller would."""
+        """Say how many of the pods that a workload is to have now are ready.
+
+        Those of its last version are not: Helm would take them for these, and wait no more.
+        """
         now = self.api.objects.get(kind, "default", one["metadata"]["name"])
         if now is None:
             return

@@ -182,6 +182,7 @@ def test_a_service_that_crashes_again_and_again_is_started_ever_more_slowly(deve
 def test_a_taken_port_is_named_with_its_holder_and_a_way_out(develop):
     with socket.socket() as taken:
         offset = free_offset()
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as a server takes it
         taken.bind(("127.0.0.1", 9102 + offset))
         taken.listen()
         dev = develop(offset=offset)
