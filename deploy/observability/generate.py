@@ -9,24 +9,19 @@ import sys
 from pathlib import Path
 
 import catalogue
-import event_bus_board
-import objectives_board
-import process_boards
-import sign_up_board
 from durations import Clock
+from event_bus_board import EVENT_BUS
+from grpc_board import GRPC
+from objectives_board import SLO
 from rules import rules
+from services_board import SERVICES
+from sign_up_board import SIGN_UP_FLOW
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = ROOT / "docs/operate.md"
 CHART = ROOT / "deploy/helm/backbone/files"
 """What the chart of the backbone brings to Prometheus and Grafana."""
-DASHBOARDS = (
-    sign_up_board.sign_up(),
-    event_bus_board.event_bus(),
-    process_boards.grpc(),
-    process_boards.services(),
-    objectives_board.slo(),
-)
+DASHBOARDS = (SIGN_UP_FLOW, EVENT_BUS, GRPC, SERVICES, SLO)
 
 
 def written() -> dict[Path, str]:

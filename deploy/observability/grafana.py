@@ -36,12 +36,37 @@ def quantile(share: float, histogram: str, by: str = "", *matchers: str) -> str:
     return f"histogram_quantile({share}, sum by ({labels}) ({buckets}))"
 
 
+def increase(metric: str, *matchers: str) -> str:
+    """Return by how much a counter grows from one point of a picture to the next."""
+    return f"increase({of(metric, *matchers)}[{RATE}])"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A question to Prometheus, and what its answers are called."""
 
     expression: str
     legend: str = ""
+
+
+def each(aggregate: str, by: str, expression: str) -> Query:
+    """Ask for the sum, max … of each value of some labels, and call it by those values."""
+    return Query(f"{aggregate} by ({by}) ({expression})", _called_by(by))
+
+
+def slowest(share: float, histogram: str, by: str) -> Query:
+    """Ask what so large a share of a histogram's values is below, for each value of a label."""
+    return Query(quantile(share, histogram, by), _called_by(by))
+
+
+def proportion(by: str, part: str, whole: str) -> Query:
+    """Ask how much of the whole a part is, where there is any, for each value of a label."""
+    asked = f"sum by ({by}) ({part}) / (sum by ({by}) ({whole}) > 0)"
+    return Query(asked, _called_by(by))
+
+
+def _called_by(labels: str) -> str:
+    return " ".join(f"{{{{{label}}}}}" for label in labels.split(", "))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ class Objective:
         """Return the name under which the share of a window is recorded."""
         return f"seaway:sign_up_{self.name}:ratio_rate{as_written(window)}"
 
+    @property
+    def left(self) -> str:
+        """What is left of the budget of three days, in PromQL. Below 0 it is used up."""
+        return f"1 - {self.recorded(3 * DAY)} / {self.budget:g}"
+
 
 ANSWERED = Objective(
     "errors",
