@@ -27,7 +27,8 @@ FIRST = """
 import sqlalchemy as sa
 from alembic import op
 from seaway.database import create_inbox
-revision, down_revision = "0001", None
+revision = "0001"
+down_revision = None
 def upgrade():
     create_inbox(op)
     op.create_table("notes", sa.Column("note", sa.Text, primary_key=True))
@@ -35,7 +36,8 @@ def upgrade():
 SECOND = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision = "0002"
+down_revision = "0001"
 def upgrade():
     op.create_table("more", sa.Column("more", sa.Text, primary_key=True))
 """

@@ -23,7 +23,8 @@ from workers import Running, Worker, a_request, confirmed
 LATER = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "9999", "{before}"
+revision = "9999"
+down_revision = "{before}"
 def upgrade():
     op.create_table("later", sa.Column("later", sa.Text, primary_key=True))
 """

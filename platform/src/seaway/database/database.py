@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Table, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -20,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateSchema
 
+from seaway.database import revisions
 from seaway.database.connections import AT_ONCE, IN_USE, MOST, READING, connections_to
 from seaway.database.statements import adding
 from seaway.errors import DependencyDown, SeawayError, SettingsError
@@ -127,7 +125,7 @@ class Database:
 
         Any number of replicas may call it at once: one migrates, the others wait. A schema that
         is there already, or was left by a later release, stays as it is. Raises DependencyDown,
-        and SettingsError for a server that could lose a commit.
+        and SettingsError for a server that could lose a commit or a migration that is unreadable.
         """
         pool = connections_to(self._url, self.schema, patient=True)
         if pool.name == "sqlite" and pool.url.database:
@@ -177,17 +175,12 @@ class Database:
             if not inspect(connection).has_schema(self.schema):
                 connection.execute(CreateSchema(self.schema))
         if self._is_behind(connection):
-            config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", str(self._migrations).replace("%", "%%"))
-            command.upgrade(config, "head")
+            migrating = import_module("seaway.database.migrating")
+            migrating.upgrade(connection, self._migrations)
 
     def _is_behind(self, connection: Connection) -> bool:
-        revision = MigrationContext.configure(connection).get_current_revision()
-        return revision in self._outdated
+        return not self._outdated.isdisjoint(revisions.current(connection))
 
     @cached_property
-    def _outdated(self) -> set[str | None]:
-        """Every state of the schema that this release knows, but the last."""
-        scripts = ScriptDirectory(str(self._migrations))
-        known = {script.revision for script in scripts.walk_revisions()}
-        return {None, *known} - {scripts.get_current_head()}
+    def _outdated(self) -> frozenset[str | None]:
+        return revisions.outdated(self._migrations)

@@ -5,16 +5,16 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
-from alembic.operations import Operations
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Case,
     Column,
     ColumnElement,
+    Connection,
     DateTime,
     Index,
     Integer,
@@ -68,6 +68,13 @@ trials_table = Table(
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 """Each row: one message that was tried and not handled. `begun_by`: a trial is not over yet."""
+
+
+class Operations(Protocol):
+    """What we use of Alembic's `op`, which no running service imports."""
+
+    def get_bind(self) -> Connection:
+        """Return the connection of the migration."""
 
 
 def create_inbox(op: Operations) -> None:
