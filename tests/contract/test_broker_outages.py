@@ -153,7 +153,7 @@ async def test_a_follower_is_told_that_some_may_be_missing(place, broker):
 
 
 async def test_a_paused_broker_leaves_it_open_whether_it_stored(monkeypatch):
-    monkeypatch.setattr("seaway.jetstream.PUBLISH_WITHIN", 0.5)
+    monkeypatch.setattr("seaway.jetstream.publishing.PUBLISH_WITHIN", 0.5)
     async with Real() as place:
         await place.broker.put_stream(stream_config(STREAM))
         place.server.pause()

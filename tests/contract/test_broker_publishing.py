@@ -8,7 +8,8 @@ from brokers import STREAM, Real, a_posting, numbered
 from proxy import Proxy
 from seaway.broker import MAX_MESSAGE_BYTES, Conflict, Receipt
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge
-from seaway.jetstream import WRONG_LAST_SEQUENCE, JetStream
+from seaway.jetstream import JetStream
+from seaway.jetstream.publishing import WRONG_LAST_SEQUENCE
 from seaway.topology import apply, declared, stream_config
 
 SOON = 2.0

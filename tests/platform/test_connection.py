@@ -68,7 +68,7 @@ async def test_a_broker_that_keeps_its_connections_and_answers_nothing_is_left_f
     monkeypatch,
 ):
     monkeypatch.setattr(connection, "IN_VAIN", 0.5)
-    monkeypatch.setattr("seaway.jetstream.PUBLISH_WITHIN", 0.4)
+    monkeypatch.setattr("seaway.jetstream.publishing.PUBLISH_WITHIN", 0.4)
     async with two_with_streams() as servers, connected_to(*servers) as broker:
         first, other = await in_use(servers, broker)
         first.pause()

@@ -1,7 +1,9 @@
-"""The broker, as NATS JetStream. Nothing outside this package imports nats."""
+"""The broker, as NATS JetStream. Nothing outside this package imports nats.
 
-import asyncio
-import json
+What one question to it asks is here; what needs more than one has a file: publishing, reading,
+delivery, the connection.
+"""
+
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
@@ -11,9 +13,10 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
-from seaway.errors import BrokerUnavailable, StreamFull, TooLarge, TopologyError
+from seaway.errors import BrokerUnavailable, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
+from seaway.jetstream.publishing import BATCH, failure, publish
 from seaway.jetstream.reading import (
     count_after,
     counts,
@@ -26,22 +29,8 @@ from seaway.jetstream.reading import (
 from seaway.telemetry import PUBLISH_SECONDS
 from seaway.topology import LIVE, Config, Durable, FoundStream
 
-BATCH = 1000
-"""The most messages that the broker takes as one atomic batch."""
-PUBLISH_WITHIN = 5.0
-READ_BACK = (0.0, 0.05, 0.2, 0.5)
-"""Seconds before each attempt to read back: a replica that lags may answer "nothing there"."""
-
-PER_SUBJECT = "per subject"
-ALREADY_STORED = 10077
-WRONG_LAST_SEQUENCE = 10071
-ONE_BY_ONE = {ALREADY_STORED, WRONG_LAST_SEQUENCE, 10164, 10201}
-"""Answers to an atomic batch that blame one member of it, without saying which."""
 NOT_YET = {10004, 10005, 10007, 10008, 10009, 10040, 10202}
 """What a cluster says of its streams while it forms, or elects who leads."""
-TOO_LARGE = 10054
-FULL = {ALREADY_STORED, 10023, 10047, 10053, 10122}
-"""… maximum messages or bytes exceeded, and the broker's own storage at its end."""
 
 
 class JetStream:
@@ -72,7 +61,7 @@ class JetStream:
         for start in range(0, len(postings), BATCH):
             part = postings[start : start + BATCH]
             with PUBLISH_SECONDS.labels(self.connection.name).time():
-                answers += await self._publish_batch(part) or await self._publish_missing(part)
+                answers += await publish(self.connection, part)
         return answers
 
     async def read(self, stream: str, subject: str) -> Stored | None:
@@ -200,72 +189,12 @@ class JetStream:
         """Delete a durable, and with it how far it had come. Raises as `put_stream` does."""
         await self._call(f"CONSUMER.DELETE.{stream}.{name}", None)
 
-    async def _publish_batch(self, postings: Sequence[Posting]) -> list[Receipt | Conflict] | None:
-        """Store all or nothing; None: nothing is stored, since one is to blame or is alone."""
-        if len(postings) == 1:
-            return None
-        batch = self.connection.new_inbox().rpartition(".")[2]
-        last = len(postings)
-        for number, posting in enumerate(postings, start=1):
-            headers = _headers(posting) | {
-                "Nats-Batch-Id": batch,
-                "Nats-Batch-Sequence": str(number),
-            }
-            if number < last:
-                await self.connection.send(posting.subject, posting.data, headers)
-            else:
-                headers["Nats-Batch-Commit"] = "1"
-                answer = await self.connection.request(
-                    posting.subject, posting.data, headers, PUBLISH_WITHIN
-                )
-        said = json.loads(answer.data)
-        if "error" not in said:
-            return [Receipt(said["seq"] - last + n) for n in range(1, last + 1)]
-        if said["error"].get("err_code") in ONE_BY_ONE:
-            return None
-        raise _failure(said["error"])
-
-    async def _publish_missing(self, postings: Sequence[Posting]) -> list[Receipt | Conflict]:
-        """Store what is not there yet of a batch that was refused: a replay, or a repeat in it."""
-        if len(postings) == 1:
-            return [await self._publish_one(postings[0])]
-        there = await asyncio.gather(*(self.read(each.stream, each.subject) for each in postings))
-        pairs = list(zip(postings, there, strict=True))
-        missing = [posting for posting, stored in pairs if stored is None]
-        together = await self._publish_batch(missing) if 0 < len(missing) < len(pairs) else None
-        new = iter(together or await asyncio.gather(*map(self._publish_one, missing)))
-        return [next(new) if there is None else each.answer(there) for each, there in pairs]
-
-    async def _publish_one(self, posting: Posting) -> Receipt | Conflict:
-        answer = await self.connection.request(
-            posting.subject, posting.data, _headers(posting), PUBLISH_WITHIN
-        )
-        said = json.loads(answer.data)
-        if "error" not in said:
-            return Receipt(said["seq"])
-        code = said["error"].get("err_code")
-        if code == ALREADY_STORED and PER_SUBJECT in said["error"]["description"]:
-            return await self._read_back(posting, (posting.subject,))
-        if code == WRONG_LAST_SEQUENCE:
-            return await self._read_back(posting, (posting.subject, *posting.rivals))
-        raise _failure(said["error"])
-
-    async def _read_back(self, posting: Posting, subjects: Sequence[str]) -> Receipt | Conflict:
-        """Return what the broker has instead. "Already stored" is believed only when seen."""
-        for delay in READ_BACK:
-            await asyncio.sleep(delay)
-            for subject in subjects:
-                there = await self.read(posting.stream, subject)
-                if there is not None:
-                    return posting.answer(there)
-        raise BrokerUnavailable(f"{posting.subject} is stored, but no replica shows it yet")
-
     async def _list(self, subject: str, key: str) -> list[Any]:
         listed: list[Any] = []
         while True:
             answer = await self.connection.ask(subject, {"offset": len(listed)})
             if "error" in answer:
-                raise _failure(answer["error"])
+                raise failure(answer["error"])
             page = answer.get(key) or []
             listed += page
             if len(listed) >= answer["total"]:
@@ -279,20 +208,3 @@ class JetStream:
             why = f"{subject}: {answer['error']['description']}"
             not_yet = answer["error"].get("err_code") in NOT_YET
             raise BrokerUnavailable(why) if not_yet else TopologyError(why)
-
-
-def _headers(posting: Posting) -> dict[str, str]:
-    headers = dict(posting.headers)
-    for rival in posting.rivals:
-        headers["Nats-Expected-Last-Subject-Sequence"] = "0"
-        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = rival
-    return headers
-
-
-def _failure(error: Mapping[str, Any]) -> BrokerUnavailable | StreamFull | TooLarge:
-    said = f"{error.get('err_code')} {error.get('description')}"
-    if error.get("err_code") == TOO_LARGE:
-        return TooLarge(said)
-    if error.get("err_code") in FULL:
-        return StreamFull(said)
-    return BrokerUnavailable(said)

@@ -12,7 +12,7 @@ from seaway.contract import Address, Stream, address_of, installed_types
 from seaway.dead_letters import DEAD, DISCARDED, letter_subject
 from seaway.errors import TopologyError
 from seaway.service import redrive_subject
-from seaway.topology import LIVE
+from seaway.topology.declaring import LIVE
 from seaway.topology.durable_spec import DurableSpec
 
 API = "$JS.API"
