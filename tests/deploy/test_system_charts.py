@@ -19,16 +19,19 @@ from helm import (
     SERVICES,
     SYSTEM,
     VALUES,
+    Refused,
     golden_text,
     of_kind,
     pods_of,
     run,
     script,
     system,
+    system_text,
 )
 from locks import ROOT
 from restricted import flaws
 from seaway.settings import PREFIX
+from watched import ALERTS
 
 GOLDEN = Path(__file__).parent / "golden"
 NO_PODS = {"provisioner", "operator"}
@@ -321,6 +324,32 @@ def test_rules_and_dashboards_are_rendered_if_there_are_any(tmp_path):
     assert not {"PrometheusRule", "PodMonitor"} & {
         o["kind"] for o in yaml.safe_load_all(unknown) if o
     }
+
+
+@pytest.mark.parametrize(
+    "published", ["", "https://git.example.org/seaway/blob/main/docs/runbooks.md"]
+)
+def test_each_alert_leads_to_a_section_of_the_runbooks_where_they_are_published(published):
+    said = ("--set", f"backbone.rules.runbooks={published}") if published else ()
+    found = yaml.safe_load_all(system_text("quickstart", 4, "1.37.0", *said))
+    rules = [
+        rule
+        for one in of_kind("PrometheusRule", filter(None, found))
+        for group in one["spec"]["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert {rule["alert"] for rule in rules} == ALERTS.keys()
+    places = [rule["annotations"]["runbook_url"].split("#") for rule in rules]
+    assert {page for page, _ in places} == {published or "docs/runbooks.md"}
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+    assert {anchor for _, anchor in places} <= {heading.lower() for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["runbooks", "ftp://example.org", "https://example.org/#a"])
+def test_runbooks_that_nobody_can_open_are_refused(page):
+    with pytest.raises(Refused, match="runbooks"):
+        system_text("quickstart", 4, "1.37.0", "--set", f"backbone.rules.runbooks={page}")
 
 
 def test_what_it_says_after_an_install_leads_to_a_sign_up():
