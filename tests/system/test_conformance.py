@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from mail_server import MailServer
 from processes import free_ports
 from seaway.cli import main
 from seaway.conformance import NAMES, Candidate, tried
 from seaway.testing import ServiceProcess
 from waiting import until
+from warehouses import rows
 from webhook import webhook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -22,6 +24,9 @@ ADDRESS = {"email": "{key}@example.org"}
 WRONG = Path(__file__).parents[1] / "support/wrong_program.py"
 PATIENCE = 120.0
 """Seconds that anything may take; nothing here waits them out."""
+
+HANDLED = 8
+"""Messages of a trial that can be handled: four one by one, one held up, three in hand."""
 
 MISTAKES = {
     "none": (),
@@ -63,8 +68,12 @@ async def fake_crm(folder):
         await process.stop()
 
 
-def ours(crm):
-    """Two of our services: one that is asked and answers, and one that listens and calls."""
+def ours(crm, mail, table):
+    """All of our services that listen, by what their work ends with.
+
+    User creation answers; the CRM and the mail server are called, and then something is said; the
+    warehouse takes the whole stream in batches, its own replies too, and writes to a folder.
+    """
     deciding = Candidate(
         ("python", "-m", "user_creation", "--prepare"), "user-creation", REQUESTED, fields=ADDRESS
     )
@@ -76,7 +85,23 @@ def ours(crm):
         fields=ADDRESS,
         dependency=crm,
     )
-    return [deciding, listening]
+    mailing = Candidate(
+        ("python", "-m", "welcome_email", "--prepare"),
+        "welcome-email",
+        CONFIRMED,
+        settings={"SEAWAY_SMTP_PORT": "{port}", "SEAWAY_SMTP_TLS": "none"},
+        fields=ADDRESS,
+        dependency=f"127.0.0.1:{mail.port}",
+    )
+    keeping = Candidate(
+        ("python", "-m", "data_warehouse", "--prepare"),
+        "data-warehouse",
+        CONFIRMED,
+        settings={"SEAWAY_WAREHOUSE_URL": table, "SEAWAY_WAREHOUSE_BATCH_SECONDS": "0.2"},
+        fields=ADDRESS,
+        whole_stream=True,
+    )
+    return [deciding, listening, mailing, keeping]
 
 
 def by_hand(mistake, hook):
@@ -88,24 +113,49 @@ def by_hand(mistake, hook):
 
 
 @pytest.fixture(scope="module")
-def all_found(tmp_path_factory):
+def mail():
+    """The mail server that welcome-email calls, and what it has taken."""
+    return MailServer()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The folder of the warehouse's table."""
+    return str(tmp_path_factory.mktemp("warehouse") / "users")
+
+
+@pytest.fixture(scope="module")
+def all_found(tmp_path_factory, mail, table):
     """What was found of all programs: tried side by side, since most of it is waiting."""
 
     async def try_all():
         with webhook() as hook:
-            async with fake_crm(tmp_path_factory.mktemp("crm")) as crm:
-                tasks = {c.service: found(c) for c in ours(crm)}
+            async with mail, fake_crm(tmp_path_factory.mktemp("crm")) as crm:
+                tasks = {c.service: found(c) for c in ours(crm, mail, table)}
                 tasks |= {m: found(by_hand(m, hook), MISTAKES[m]) for m in MISTAKES}
                 return dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
 
     return asyncio.run(try_all())
 
 
-@pytest.mark.parametrize("service", ["user-creation", "crm"])
+@pytest.mark.parametrize("service", ["user-creation", "crm", "welcome-email", "data-warehouse"])
 def test_our_services_keep_all_that_they_promise(all_found, service):
     verdicts, log = all_found[service]
     assert tuple(verdicts) == NAMES
     assert [v for v in verdicts.values() if v.found != "passed"] == [], log
+
+
+def test_after_a_trial_each_message_has_one_mail(all_found, mail):
+    addressed = [to for _, (to,) in mail.envelopes]
+    assert len(addressed) >= HANDLED
+    assert len(set(addressed)) == len(addressed)
+
+
+def test_after_a_trial_each_message_has_one_row(all_found, table):
+    # Of what it writes to a folder the runner sees nothing.
+    kept = [row for row in rows(table) if row["type"] == "CreateUserConfirmed"]
+    assert len(kept) >= HANDLED
+    assert len({row["event_id"] for row in kept}) == len(kept)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -40,6 +40,12 @@ def conformance(
     dependency: Annotated[
         str, typer.Option(help="HOST:PORT of what it calls; it must be running.")
     ] = "",
+    whole_stream: Annotated[
+        bool,
+        typer.Option(
+            "--whole-stream", help="It takes all of the message's stream from one durable."
+        ),
+    ] = False,
     promise: Annotated[
         list[str] | None,
         typer.Option(help="Only this one and what it needs; again for more.", show_default=False),
@@ -74,6 +80,7 @@ def conformance(
         settings=_pairs("--setting", setting or ()),
         fields=_pairs("--field", field or ()),
         dependency=_place(dependency),
+        whole_stream=whole_stream,
     )
     configure_logging("seaway", "error", "console")
     kept = asyncio.run(_all_kept(candidate, patience, promise or (), as_json=as_json))

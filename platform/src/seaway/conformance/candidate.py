@@ -12,7 +12,7 @@ from seaway.topology import DurableSpec
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A program that listens to one message type as one service."""
+    """A program that listens as one service, and a message type to give it."""
 
     command: Sequence[str]
     service: str
@@ -24,6 +24,8 @@ class Candidate:
     """Of the messages that it is given; {key} is replaced."""
     dependency: str = ""
     """HOST:PORT of what it calls. Empty: it calls nothing but the broker."""
+    whole_stream: bool = False
+    """It takes every message of the stream, its own replies too, from one durable."""
 
     @property
     def type(self) -> type[Message]:
@@ -41,7 +43,9 @@ class Candidate:
 
     @property
     def durable(self) -> DurableSpec:
-        """What it fetches from: the durable that `[[services.<name>.subscriptions]]` makes."""
+        """What it fetches from: the durable that its subscription makes."""
+        if self.whole_stream:
+            return DurableSpec.of_all(self.service, self.address.stream.name)
         return DurableSpec.elsewhere(self.service, self.message)
 
     @property

@@ -227,9 +227,9 @@ async def _obstacle(candidate: Candidate, broker: JetStream, tap: Tap) -> AsyncI
         async with door_to(candidate.dependency, tap) as door:
             yield door
     else:
-        yield Receipts(
-            broker, tap, candidate.address.stream.name, candidate.durable.filter_subjects
-        )
+        stream = candidate.address.stream
+        again = redrive_subject(stream, candidate.durable.name, "*")
+        yield Receipts(broker, tap, stream.name, (candidate.address.every_key, again))
 
 
 def _filled(settings: Mapping[str, str], folder: Path, obstacle: Obstacle) -> dict[str, str]:

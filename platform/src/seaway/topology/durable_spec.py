@@ -1,6 +1,6 @@
 """What one service needs of one durable, in a form that travels between processes as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -55,6 +55,19 @@ class DurableSpec:
 
         @twin.on(type_, start=start)
         async def never_called(_: Envelope[Any]) -> None: ...
+
+        return cls.of(twin.subscriptions[0])
+
+    @classmethod
+    def of_all(cls, service: str, stream: str) -> Self:
+        """Return the durable of a service that takes every message of a stream.
+
+        Raises ContractError if no installed contract has the stream.
+        """
+        twin = Service(service)
+
+        @twin.on_stream(stream)
+        async def never_called(_: Sequence[Envelope[Any]]) -> Any: ...
 
         return cls.of(twin.subscriptions[0])
 
