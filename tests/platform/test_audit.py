@@ -612,6 +612,23 @@ def test_a_durable_that_began_later_owes_nothing_older():
     assert [d.kind for d in report.differences] == [Kind.LOST, Kind.LOST]
 
 
+def test_a_durable_that_was_made_anew_owes_what_waited_for_the_one_before():
+    world = world_of([fine, lost_by_the_listener, fine, lost_by_the_listener])
+    world.expected.clear()
+    world.floor = world.sequence
+    world.listens.durables[LISTENER].start = "now"
+    anew = durable_of(CreateUserConfirmed, "crm", ack_floor=world.sequence)
+    start = {"deliver_policy": "by_start_sequence", "opt_start_seq": world.sequence + 1}
+    anew = replace(anew, config=anew.config | start)
+    report = world.report(durables={**world.scene().durables, LISTENER: anew})
+    lost = [d for d in report.differences if d.kind is Kind.LOST]
+    assert [d.durable for d in lost] == [LISTENER, LISTENER]
+    assert all(f"{LISTENER} was made anew after #{d.sequence} " in d.sentence for d in lost)
+    # What was there before the first of its records may have been before its time.
+    first = min(r.sequence for r in world.listens.durables[LISTENER].records.values())
+    assert all(d.sequence > first for d in lost)
+
+
 def test_whoever_only_looks_on_does_not_have_to_answer():
     world = world_of([fine, not_answered, not_listened_to_yet])
     archive = "archive-users"

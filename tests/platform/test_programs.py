@@ -6,6 +6,7 @@ from argparse import Namespace
 import pytest
 from acme.users.v1 import CreateUserConfirmed
 from seaway.commands.programs import chosen, durables_of, identities
+from seaway.commands.topology import declared_by
 from seaway.contract import address_of
 from seaway.errors import SettingsError, TopologyError
 from seaway.manifest import NAME, read_manifest
@@ -54,12 +55,16 @@ async def test_a_service_tells_what_it_listens_to_and_hears_its_settings(root, t
     [spec] = await told_by(manifest, tmp_path)
     assert (spec.name, spec.stream, spec.start) == (DURABLE, "USERS", "now")
     assert CONFIRMED in spec.filter_subjects
+    # Only the service itself can say whether it was there before.
+    assert (await declared_by([])).recorded == {("USERS", DURABLE): None}
 
 
 async def test_for_a_program_in_another_language_the_manifest_tells(root, tmp_path):
     more = '[[services.greeter.subscriptions]]\nmessage = "acme.users.v1.CreateUserConfirmed"'
     [spec] = await told_by(root(entry("greeter", "./not-there", more=more)), tmp_path)
     assert (spec.name, spec.stream, spec.start) == (DURABLE, "USERS", "beginning")
+    root(entry("greeter", "./not-there", more=more + '\nstart = "now"'))
+    assert (await declared_by([])).recorded == {}
 
 
 @pytest.mark.parametrize(

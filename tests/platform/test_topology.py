@@ -251,6 +251,43 @@ async def test_of_a_durable_made_by_hand_the_name_says_whose_it_is(broker):
     assert len(unowned(TOPOLOGY, await survey(broker, TOPOLOGY))) == 1
 
 
+# A durable that begins now, and may have been there before
+
+
+FROM_NOW = declared([STREAM], [a_spec(start="now")])
+WORKER = ("TEST", "worker")
+
+
+@pytest.mark.parametrize(("recorded", "start"), [(2, 2), (9, 4)], ids=["there", "gone"])
+async def test_a_durable_made_anew_begins_where_the_record_of_its_service_does(
+    broker, recorded, start
+):
+    await apply(broker, declared([STREAM], []))
+    await broker.publish(numbered(3))
+    [change] = await apply(broker, replace(FROM_NOW, recorded={WORKER: recorded}))
+    assert change.sentence == (
+        f"create durable worker of stream TEST from #{start}, where its service's record begins, "
+        "on test.v1.done.*"
+    )
+    async with broker.pull("TEST", "worker") as pull:
+        got = [delivery.sequence for delivery in await pull.fetch(9, 0.2)]
+    assert got == list(range(start, 4))
+
+
+async def test_who_cannot_know_whether_it_was_there_is_refused(broker):
+    unknown = replace(FROM_NOW, recorded={WORKER: None})
+    await apply(broker, declared([STREAM], []))
+    assert not (await the_only_change(broker, unknown)).is_unsafe  # nothing can have waited
+    await broker.publish(numbered(3))
+    with pytest.raises(TopologyError) as refused:
+        await apply(broker, unknown)
+    assert "worker of stream TEST" in str(refused.value)
+    assert "up to #3 would never be handled; worker's own `prepare` knows" in str(refused.value)
+    assert await broker.durables("TEST") == {}
+    await apply(broker, unknown, allow_unsafe=True)
+    assert await apply(broker, unknown) == []
+
+
 def test_two_different_declarations_of_one_name_are_refused():
     with pytest.raises(TopologyError, match="TEST is declared twice"):
         declared([STREAM, replace(STREAM, max_age=1.0)], [])

@@ -104,8 +104,8 @@ class Service:
 
         What the handler returns is published as its reply before the message is acked. The
         order of messages is not kept; use on_batch with one batch at a time where it matters.
-        `start` counts only when the durable is made: "now" for effects such as mail, so that
-        nobody greets last month's users.
+        `start` counts only when the durable is made for the first time: "now" for effects such as
+        mail, so that nobody greets last month's users.
         """
 
         def subscribe(handler: Handler[M]) -> Handler[M]:

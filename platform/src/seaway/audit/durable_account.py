@@ -68,10 +68,14 @@ class DurableAccount:
     """Messages that no record matches: the last place of each."""
     forgotten: set[str] = field(default_factory=set)
     """Ids of messages that were handled, and of which nothing is kept on purpose."""
+    first_recorded: int | None = field(init=False)
+    """The first place of which there is a record: there it was there, whenever it was made."""
 
     def __post_init__(self) -> None:
         """Begin with every record unmatched, but for those that are to be forgotten."""
-        self.unseen = {id for id, record in self.told.records.items() if not record.forgotten}
+        records = self.told.records
+        self.unseen = {id for id, record in records.items() if not record.forgotten}
+        self.first_recorded = min((record.sequence for record in records.values()), default=None)
 
     def listens_to(self, subject: str) -> bool:
         """Whether messages on this subject are given to it."""
@@ -124,17 +128,24 @@ class DurableAccount:
         if id in self.told.records:
             text = f"has handled {id} with another body than #{sequence} has"
             return self._difference(Kind.CHANGED_BODY, id, sequence, text)
-        text = f"was done with #{sequence} ({id}), which is neither recorded nor set aside"
+        is_older = sequence < (self.found.config.get("opt_start_seq") or 0)
+        did = "was made anew after" if is_older else "was done with"
+        text = f"{did} #{sequence} ({id}), which is neither recorded nor set aside"
         return self._difference(Kind.LOST, id, sequence, text)
 
     def _difference(self, kind: Kind, id: str, sequence: int, text: str) -> Difference:
         return Difference(kind, self.stream, self.name, id, sequence, f"{self.name} {text}")
 
     def _owes(self, stored: Stored) -> bool:
-        """Whether it has to handle a message; one that starts at "now" owes nothing older."""
-        start = self.found.config.get("opt_start_seq") or 0
+        """Whether it has to handle a message; one that starts at "now" owes nothing older.
+
+        One that was made anew says a later start than it had: its service's record counts, too.
+        """
         if self.told.start == "beginning":
             return True
+        if self.first_recorded is not None and stored.sequence >= self.first_recorded:
+            return True
+        start = self.found.config.get("opt_start_seq") or 0
         return stored.sequence >= start if start else stored.at > self.found.created
 
     def _waits(self, stored: Stored) -> bool:

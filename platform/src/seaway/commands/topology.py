@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -119,9 +120,13 @@ async def declared_by(services: Sequence[str]) -> Topology:
     root = find_root(Path.cwd())
     programs = chosen(read_manifest(root / NAME), services)
     asked = await asyncio.gather(*(durables_of(program, root) for program in programs))
-    return declared(
+    wanted = declared(
         {DEAD, *(address_of(type_).stream for type_ in installed_types().values())},
         [spec for specs in asked for spec in specs],
         Settings.from_environment().replicas,
         [program.name for program in programs],
     )
+    # Of one in another language nobody here can say more than that it listens from now on.
+    ours = {program.name for program in programs if not program.is_foreign}
+    told = [s for specs in asked for s in specs if s.service in ours and s.start == "now"]
+    return replace(wanted, recorded={(s.stream, s.name): None for s in told})

@@ -4,13 +4,17 @@ import argparse
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
+from seaway.audit.telling import LAST
+from seaway.errors import DependencyDown, TopologyError
+from seaway.inbox import Inbox
 from seaway.jetstream import JetStream
 from seaway.jetstream.starting import answered, connected
 from seaway.process.process import Process
 from seaway.service import Service
-from seaway.topology import DurableSpec, Topology, apply, drift, plan, survey
+from seaway.topology import DurableSpec, Found, Topology, apply, beginning_now, drift, plan, survey
 from seaway.topology.permissions import COMMANDS
 
 DIFFERENT = 1
@@ -31,25 +35,33 @@ async def prepare(process: Process, service: Service, options: argparse.Namespac
         await preparation()
     # It deletes nothing: in a rolling upgrade the durable that we do not know is the next one's.
     name = COMMANDS if options.as_provisioner else process.name
-    return await _make(process, process.topology(service).only_adding(), name=name)
+    topology = process.topology(service).only_adding()
+    return await _make(process, service, topology, name=name)
 
 
 async def plan_topology(process: Process, service: Service, _: argparse.Namespace) -> int:
     """Say what apply would do."""
     topology = process.topology(service)
     async with _reached(process.broker) as broker:
-        for change in plan(topology, await survey(broker, topology)):
+        found = await survey(broker, topology)
+        for change in plan(await _remembered(process, service, topology, found), found):
             print("\n  unsafe: ".join([change.sentence, *change.dangers]))
     return 0
 
 
 async def apply_topology(process: Process, service: Service, options: argparse.Namespace) -> int:
     """Make the broker have what the service needs. Raises TopologyError if that is unsafe."""
-    return await _make(process, process.topology(service), allow_unsafe=options.allow_unsafe)
+    topology = process.topology(service)
+    return await _make(process, service, topology, allow_unsafe=options.allow_unsafe)
 
 
 async def _make(
-    process: Process, topology: Topology, *, name: str = "", allow_unsafe: bool = False
+    process: Process,
+    service: Service,
+    topology: Topology,
+    *,
+    name: str = "",
+    allow_unsafe: bool = False,
 ) -> int:
     def tell(sentence: str) -> None:
         print(f"{process.name}: {sentence}", file=sys.stderr, flush=True)
@@ -57,12 +69,42 @@ async def _make(
     basics = process.basics
     ours = (basics.nats_url, name or process.name, basics.nats_credentials_file)
     async with JetStream(*ours) as broker:
+        found = await answered(broker, lambda: survey(broker, topology), tell)
+        topology = await _remembered(process, service, topology, found)
         changes = await answered(
             broker, lambda: apply(broker, topology, allow_unsafe=allow_unsafe), tell
         )
     for change in changes:
         print(change.sentence)
     return 0
+
+
+async def _remembered(
+    process: Process, service: Service, topology: Topology, found: Found
+) -> Topology:
+    """Return it with what the service has on record of durables that would begin now.
+
+    One that was deleted, or that a restored broker lacks, would skip what waited for it. Raises
+    TopologyError if the service's database does not say.
+    """
+    asked = beginning_now(topology, found) if service.inbox.is_kept else []
+    if not asked:
+        return topology
+    try:
+        async with AsyncExitStack() as open_ones:
+            for context in process.contexts:
+                await open_ones.enter_async_context(context)
+            first = {key: await _first_recorded(service.inbox, key[1]) for key in asked}
+    except DependencyDown as error:
+        names = ", ".join(name for _, name in asked)
+        raise TopologyError(f"where {names} has to begin is not known: {error}") from error
+    return replace(topology, recorded={k: n for k, n in first.items() if n is not None})
+
+
+async def _first_recorded(inbox: Inbox, durable: str) -> int | None:
+    async for handled in inbox.accounted(durable, 1, LAST):
+        return handled.sequence
+    return None
 
 
 async def check_topology(process: Process, service: Service, _: argparse.Namespace) -> int:

@@ -3,7 +3,16 @@
 from seaway.topology.backbone import Backbone, Config, Durable, FoundStream
 from seaway.topology.declaring import LIVE, Topology, declared, stream_config
 from seaway.topology.durable_spec import DurableSpec
-from seaway.topology.planning import Change, Found, apply, drift, plan, survey, unowned
+from seaway.topology.planning import (
+    Change,
+    Found,
+    apply,
+    beginning_now,
+    drift,
+    plan,
+    survey,
+    unowned,
+)
 
 __all__ = [
     "LIVE",
@@ -16,6 +25,7 @@ __all__ = [
     "FoundStream",
     "Topology",
     "apply",
+    "beginning_now",
     "declared",
     "drift",
     "plan",

@@ -1,7 +1,7 @@
 """What the contracts and the services ask for: streams and durables in the broker's own words."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from seaway.contract import Stream
 from seaway.errors import TopologyError
@@ -22,6 +22,9 @@ class Topology:
     """By stream and name."""
     services: frozenset[str]
     """Those whose durables these are: all of them."""
+    recorded: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
+    """By stream and name, of durables that start "now": the first place on record of one that was
+    there before. None: whether it was is for its service to say, and that was not asked."""
 
     def only_adding(self) -> "Topology":
         """Return it without the claim that these are all durables: nothing is deleted."""

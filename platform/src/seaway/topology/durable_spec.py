@@ -122,12 +122,16 @@ class DurableSpec:
         }
 
 
-def begun(config: Config, last: int | None) -> Config:
+def begun(config: Config, last: int | None, recorded: int | None = None) -> Config:
     """Return a new durable's configuration, with "now" as the place after the last, if known.
+
+    If its service has handled something under its name, it was there before, and begins where
+    that record begins: what waited for it is given to it, and the inbox knows the rest.
 
     The broker winds a durable back to any place after the one where it began, but never one that
     it was told to begin with what is new.
     """
     if config["deliver_policy"] == "all" or last is None:
         return config
-    return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
+    start = last + 1 if recorded is None else min(recorded, last + 1)
+    return {**config, "deliver_policy": "by_start_sequence", "opt_start_seq": start}

@@ -69,8 +69,10 @@ def plan(topology: Topology, found: Found, now: datetime | None = None) -> list[
     ]
     lasts = {s: found.streams[s].last if s in found.streams else 0 for s in topology.streams}
     changes += [
-        _put_durable(stream, want, found.durables.get((stream, name)), lasts.get(stream))
-        for (stream, name), want in topology.durables.items()
+        _create_durable(key, want, lasts.get(key[0]), topology.recorded)
+        if (durable := found.durables.get(key)) is None
+        else _update_durable(key, want, durable)
+        for key, want in topology.durables.items()
     ]
     changes += [
         _delete_durable(stream, name, durable)
@@ -78,6 +80,16 @@ def plan(topology: Topology, found: Found, now: datetime | None = None) -> list[
         if _is_owned(name, durable, topology.services)
     ]
     return [change for change in changes if change is not None]
+
+
+def beginning_now(topology: Topology, found: Found) -> list[tuple[str, str]]:
+    """Return, by stream and name, what would be made and begin after messages that are there."""
+    return [
+        (stream, name)
+        for (stream, name), want in topology.durables.items()
+        if want["deliver_policy"] == "new" and (stream, name) not in found.durables
+        if stream in found.streams and found.streams[stream].last
+    ]
 
 
 def unowned(topology: Topology, found: Found) -> list[str]:
@@ -155,16 +167,32 @@ def _merged(found: Config, want: Config) -> Config:
     return merged
 
 
-def _put_durable(
-    stream: str, want: Config, found: Durable | None, last: int | None
-) -> Change | None:
-    name = want["durable_name"]
+def _create_durable(
+    key: tuple[str, str],
+    want: Config,
+    last: int | None,
+    recorded: Mapping[tuple[str, str], int | None],
+) -> Change:
+    stream, name = key
+    config = begun(want, last, recorded.get(key))
+    start = "the beginning" if want["deliver_policy"] == "all" else "now"
+    dangers: tuple[str, ...] = ()
+    if recorded.get(key) is not None:
+        start = f"#{config['opt_start_seq']}, where its service's record begins,"
+    elif key in recorded and last:
+        service = want["metadata"][OWNER]
+        dangers = (
+            f"if it was there before, what waited for it up to #{last} would never be handled; "
+            f"{service}'s own `prepare` knows, and begins where its record does",
+        )
+    filters = ", ".join(want["filter_subjects"])
+    sentence = f"create durable {name} of stream {stream} from {start} on {filters}"
+    return Change(sentence, dangers, stream, name, config)
+
+
+def _update_durable(key: tuple[str, str], want: Config, found: Durable) -> Change | None:
+    stream, name = key
     what = f"durable {name} of stream {stream}"
-    if found is None:
-        start = {"all": "the beginning", "new": "now"}[want["deliver_policy"]]
-        filters = ", ".join(want["filter_subjects"])
-        sentence = f"create {what} from {start} on {filters}"
-        return Change(sentence, (), stream, name, begun(want, last))
     changed = differences(want, found.config)
     if not changed:
         return None
