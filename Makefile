@@ -111,11 +111,13 @@ endif
 stand-ins: $(READY)
 	@PYTHONPATH=deploy/images $(PYTHON) tests/containers/stand_ins.py $(DOCKER)
 
+# Systems of a broker, a database and services, of which the first two are in containers then.
+BESIDE := tests/system/test_killed.py tests/system/test_audit.py
 # What is started is ended by the test that did; the reaper would be one more image to fetch.
 test-containers: $(READY) images ## build the images, and sign up through them; needs docker (STAND_INS=yes: and no registry)
 	@SEAWAY_TEST_CONTAINERS=yes TESTCONTAINERS_RYUK_DISABLED=true \
 	  SEAWAY_IMAGES=$(IMAGES) SEAWAY_TAG=$(TAG) DOCKER=$(DOCKER) \
-	  $(BIN)/pytest tests/containers tests/contract $(ARGS)
+	  $(BIN)/pytest tests/containers tests/contract $(BESIDE) $(ARGS)
 
 clean: ## remove what make made (data of `make dev` too)
 	rm -rf .venv .uv .seaway .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

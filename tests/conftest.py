@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from postgresql import PostgreSQL
+from servers import DATABASES, PostgreSQL
 
 pytest_plugins = ["goals"]
 
@@ -76,7 +76,7 @@ def all_waiting(postgresql):
     return wait
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request, tmp_path):
     """An empty database; the test runs on both kinds."""
     if request.param == "sqlite":

@@ -11,8 +11,8 @@ from composed import AUDITED, METRICS, OURS
 from containers import COMPOSE
 
 ADA = ("--email", "ada@example.org", "--name", "Ada Lovelace")
-STARTS_WITHIN = 2.0 * 2
-"""Seconds of a processor until it is ready: two, where nobody else is using it, too."""
+STARTS_WITHIN = 2.0
+"""Seconds of a processor until it is ready; of a clock as well, where nobody else is using it."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -33,8 +33,9 @@ def signed_up(composed):
 def test_each_is_ready_within_two_seconds_of_a_processor(composed, capsys):
     took = composed.ready_after
     with capsys.disabled():
-        print("\nready after:", ", ".join(f"{n} {s:.1f} s" for n, s in took.items()))
-    assert {name: s for name, s in took.items() if s > STARTS_WITHIN} == {}
+        print("\nready after seconds of a processor, and of a clock:")
+        print(", ".join(f"{name} {cpu:.1f} {wall:.1f}" for name, (cpu, wall) in took.items()))
+    assert {name: cpu for name, (cpu, _) in took.items() if cpu > STARTS_WITHIN} == {}
 
 
 def test_everybody_who_listens_acts_on_a_sign_up(composed, signed_up):

@@ -3,16 +3,14 @@
 `make test-containers` runs it with a third one: the image of compose.yaml, as it is set up there.
 """
 
-import os
-
 import pytest
 from brokers import STREAM, InMemory, Real, a_spec
-from containers import Contained
 from seaway.topology import apply, declared
+from servers import IN_CONTAINERS
 
 BROKERS = {"memory": InMemory, "jetstream": Real}
-if os.environ.get("SEAWAY_TEST_CONTAINERS"):
-    BROKERS = {"container": Contained}
+if IN_CONTAINERS:
+    BROKERS = {"container": Real}
 
 
 @pytest.fixture(params=BROKERS.values(), ids=BROKERS)

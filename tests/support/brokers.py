@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 from seaway.broker import Posting
 from seaway.contract import Stream
 from seaway.jetstream import JetStream
-from seaway.testing import MemoryBroker, nats_server
+from seaway.testing import MemoryBroker
 from seaway.topology import DurableSpec
+from servers import nats_server
 
 STREAM = Stream(
     name="TEST",
@@ -57,11 +58,9 @@ class InMemory:
 class Real:
     """A nats-server of its own. Its clients end with it."""
 
-    server_of_its_own = staticmethod(nats_server)
-
     async def __aenter__(self):
         self.contexts = AsyncExitStack()
-        self.server = await self.contexts.enter_async_context(self.server_of_its_own())
+        self.server = await self.contexts.enter_async_context(nats_server())
         self.broker = await self.another_client()
         return self
 

