@@ -2,7 +2,8 @@
 
 It keeps objects and tells who watches; what they stand for is somebody else's (kubelet.py). Every
 object is checked against the schemas of one Kubernetes version, unknown fields included, on the
-way in and after each patch: what Helm would be refused there it is refused here.
+way in and after each patch, and keeps what no change may touch: what Helm would be refused there
+it is refused here.
 """
 
 import base64
@@ -47,6 +48,17 @@ MERGED_BY = {
     "volumes": ("name",),
 }
 """Lists that a strategic merge patch merges, and by what; the others it replaces."""
+
+MAY_CHANGE = {
+    "persistentvolumeclaims": {"resources", "volumeAttributesClassName"},
+    "statefulsets": {
+        *("minReadySeconds", "ordinals", "persistentVolumeClaimRetentionPolicy", "replicas"),
+        *("revisionHistoryLimit", "template", "updateStrategy"),
+    },
+}
+"""In the spec of what is there already; the rest of it stays for ever."""
+STAYS = {"deployments": {"selector"}, "services": {"clusterIP"}}
+"""… and of others only this."""
 
 
 class Invalid(Exception):
@@ -127,6 +139,21 @@ def checked(one):
     if one["kind"] == "PersistentVolumeClaim":
         one["status"] = {"phase": "Bound"}
     return one
+
+
+def changed(plural, old, new):
+    """Return the new one. Raises Invalid if it changes what never may."""
+    before, after = old.get("spec", {}), new.get("spec", {})
+    fixed = STAYS.get(plural, set())
+    if plural in MAY_CHANGE:
+        fixed = (before.keys() | after.keys()) - MAY_CHANGE[plural]
+    for field in sorted(fixed):
+        if before.get(field) != after.get(field):
+            name = new["metadata"]["name"]
+            raise Invalid(f"{new['kind']} {name}: spec.{field}: field is immutable")
+    if old.get("type") != new.get("type"):
+        raise Invalid(f"{new['kind']} {new['metadata']['name']}: type: field is immutable")
+    return new
 
 
 def read(body):
@@ -376,10 +403,10 @@ class Answering(BaseHTTPRequestHandler):
 
     def _replace(self, path, one):
         _, namespace, plural, name = _parts(path)
-        if not self.objects.get(plural, namespace, name):
+        if not (old := self.objects.get(plural, namespace, name)):
             return self._missing(name)
         one["metadata"]["namespace"] = namespace
-        return self._say(200, self.objects.put(plural, checked(one)))
+        return self._say(200, self.objects.put(plural, changed(plural, old, checked(one))))
 
     def _patch(self, path, patch):
         _, namespace, plural, name = _parts(path)
@@ -395,7 +422,10 @@ class Answering(BaseHTTPRequestHandler):
         else:
             return self._say(415, self._status(415, "UnsupportedMediaType", kind))
         new["metadata"]["namespace"] = namespace
-        return self._say(200 if old else 201, self.objects.put(plural, checked(new)))
+        new = checked(new)
+        if old:
+            new = changed(plural, old, new)
+        return self._say(200 if old else 201, self.objects.put(plural, new))
 
     def _delete(self, path, _):
         _, namespace, plural, name = _parts(path)

@@ -21,6 +21,12 @@
 {{- if and $there (ne (eq 1 (int $v.global.brokers)) (eq 1 (int (dig "spec" "replicas" 1 $there)))) -}}
 {{- fail (printf "backbone: global.brokers goes from %v to %v, and a cluster does not know the streams of a broker that was alone: back them up, uninstall, delete its claim, install and restore them (docs/operate.md, Scale)" $there.spec.replicas $v.global.brokers) -}}
 {{- end -}}
+{{- range dig "spec" "volumeClaimTemplates" list $there -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- if and (not $v.nats.external.url) (ne (include "backbone.bytes" $size) (include "backbone.bytes" $v.nats.storage.size)) -}}
+{{- fail (printf "backbone: nats.storage.size goes from %s to %s, and a StatefulSet keeps the claims that it was made with: give each claim the new size, `kubectl delete statefulset %s --cascade=orphan`, and upgrade again (docs/operate.md, When the disk is full)" $size $v.nats.storage.size (include "backbone.nats" $)) -}}
+{{- end -}}
+{{- end -}}
 {{- if not $v.nats.external.url -}}
 {{- $reserved := 0 -}}
 {{- range $streams }}{{ $reserved = add $reserved (int64 .) }}{{ end -}}
