@@ -2,7 +2,8 @@
 
 Every service is replaced by its next version while people sign up: first those who listen, then
 those who ask, and only then is there anybody who sends what is new. On the way each version
-decides about requests of each, and the old warehouse keeps what only the new one understands.
+decides about requests of each. The old warehouse keeps what only the new one understands, and the
+old mail service and CRM pass it over; of each new user there is one mail and one contact.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from itertools import count
 from acme.users.v1 import CreateUserRejected, CreateUserRequested
 from contract_versions import NEW_REASON, NUMBER, previous, upcoming
 from deltalake import DeltaTable
-from listeners import a_warehouse, caught_up
+from listeners import caught_up, listening
 from runner import Run
 from seaway.jetstream import JetStream
 from sign_ups import a_request, errors_of
@@ -25,13 +26,15 @@ SOFT = {"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"}
 """What a client tries again, as in F18."""
 REFERRER = bytes([NUMBER << 3 | 2, 6]) + b"friend"
 """The new field, as only a new client knows to write it."""
+TAKEN = "taken@example.org"
+CONSUMERS = ("user-creation", "welcome-email", "data-warehouse", "crm")
 BUILD = re.compile(r'seaway_build_info\{service="([\w-]+)",version="([\w.]+)"\} 1')
 
 
 def an_old_client(numbers=None):
     """Ask for an address that somebody has, every other time: rejections tell who decided."""
     numbers = count() if numbers is None else numbers
-    return lambda: a_request(email="taken@example.org" if next(numbers) % 2 else None)
+    return lambda: a_request(email=TAKEN if next(numbers) % 2 else None)
 
 
 def a_new_client():
@@ -63,9 +66,19 @@ async def pairs(broker):
     return found
 
 
-def versions(programs):
-    """Which versions of which service their metrics show."""
-    return {found for each in programs for found in BUILD.findall(each.asked("/metrics")[1])}
+async def shown(run):
+    """Which versions of which service the metrics of all that consume show."""
+    asked = [asyncio.to_thread(each.asked, "/metrics") for each in run.system.workers]
+    return {found for _, text in await asyncio.gather(*asked) for found in BUILD.findall(text)}
+
+
+async def each_once(them, broker):
+    """Whether there is one mail and one contact of each new user; return how many there are."""
+    confirmed = await broker.counts("USERS", "users.v1.create-confirmed.*")
+    greeted = [to for _, (to,) in them.server.envelopes if to != TAKEN]
+    assert len(greeted) == len(set(greeted))
+    assert {*greeted, TAKEN} == them.fake.contacts.keys()
+    return len(confirmed) == len(them.fake.contacts)
 
 
 async def replaced(run, program, path):
@@ -80,14 +93,15 @@ async def replaced(run, program, path):
 
 @asynccontextmanager
 async def system(folder, store, path):
-    """Two gateways, two user-creations and a warehouse, all of one version, and a client."""
-    async with Run(folder, store, gateways=2, workers=2, PYTHONPATH=path) as run:
-        url, settings = run.system.server.url, {"SEAWAY_WAREHOUSE_BATCH_SECONDS": "0.2"}
-        keeper = a_warehouse(folder, url, table_in(folder), PYTHONPATH=path, **settings)
-        async with keeper as warehouse, JetStream(url, "test") as broker:
-            run.system.workers.append(warehouse)
-            await broker.connected()
-            yield run, broker
+    """Two gateways, two user-creations and the listeners, all of one version, and a client."""
+    settings = {"PYTHONPATH": path, "SEAWAY_WAREHOUSE_BATCH_SECONDS": "0.2"}
+    async with (
+        Run(folder, store, gateways=2, workers=2, PYTHONPATH=path) as run,
+        listening(run, **settings) as them,
+        JetStream(run.system.server.url, "test") as broker,
+    ):
+        await broker.connected()
+        yield run, them, broker
 
 
 async def decided(broker, least, *wanted):
@@ -103,27 +117,28 @@ async def decided(broker, least, *wanted):
 async def test_each_version_handles_what_the_other_says(tmp_path, store, goal, size, capsys):
     old, new = previous(tmp_path / "previous", OLD), upcoming(tmp_path / "upcoming", NEW)
     least = size(smoke=3, full=100)
-    async with system(tmp_path, store, old) as (run, broker):
-        first, second, warehouse = run.system.workers
+    async with system(tmp_path, store, old) as (run, them, broker):
+        first, second, *listeners = run.system.workers
         async with run.load(per_second=size(smoke=10, full=20), ask=an_old_client()):
             await replaced(run, first, new)
             await decided(broker, least, (OLD, OLD), (OLD, NEW))
-            shown = await asyncio.to_thread(versions, [first, second])
+            old_ones = {(service, OLD) for service in CONSUMERS}
+            assert await shown(run) == old_ones | {("user-creation", NEW)}
             for gateway in run.system.gateways:
                 await replaced(run, gateway, new)
             async with run.load(per_second=size(smoke=10, full=20), ask=a_new_client()):
                 await decided(broker, least, (NEW, OLD), (NEW, NEW))
                 await until(lambda: asyncio.to_thread(kept_by_number, tmp_path), 120, every=0.5)
-                for program in (warehouse, second):
+                for program in (*listeners, second):
                     await replaced(run, program, new)
-        accepted = await run.check()
+        assert await run.check() == len(run.history)
         await caught_up(run)
         found, rows = await pairs(broker), await asyncio.to_thread(rejections, tmp_path)
+        assert await shown(run) == {(service, NEW) for service in CONSUMERS}
+        assert await each_once(them, broker)
     with capsys.disabled():
         print(f"\n  {run.summary()}\n  asked, decided: {dict(found)}\n  rows: {dict(rows)}")
-    assert accepted == len(run.history)
     assert errors_of(run.history).keys() <= SOFT
-    assert shown == {("user-creation", OLD), ("user-creation", NEW)}
     # An old warehouse keeps the number of a reason, and of the new field nothing but the hash.
     assert rows["REASON_NOT_WELCOME", "friend"]
     assert rows.total() == found.total()

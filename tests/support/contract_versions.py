@@ -22,7 +22,7 @@ USERS, SIGN_UP = "acme/users/v1/users.proto", "acme/gateway/v1/sign_up.proto"
 NUMBER = 15
 """Of the field that is new, wherever it is new."""
 NEW_REASON = 2
-SERVICES = ("gateway", "user_creation", "data_warehouse")
+SERVICES = ("gateway", "user_creation", "welcome_email", "data_warehouse", "crm")
 
 
 def previous(folder, version):
