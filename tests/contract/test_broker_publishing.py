@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from brokers import STREAM, Real, a_posting, numbered
@@ -143,6 +144,18 @@ async def test_a_batch_is_stored_in_its_order(broker, durable, count):
     async with broker.pull("TEST", name) as pull:
         deliveries = await pull.fetch(count, SOON)
     assert [delivery.data for delivery in deliveries] == [b"%d" % n for n in range(count)]
+
+
+async def test_a_batch_for_two_streams_is_stored_in_both_and_answered_in_its_order(broker):
+    more = replace(STREAM, name="MORE", subjects="more.v1.>")
+    await broker.put_stream(stream_config(more))
+    here = numbered(3)
+    there = [replace(p, stream="MORE", subject=f"more.v1.done.{n}") for n, p in enumerate(here)]
+    together = [there[0], here[0], there[1], here[1], there[2], here[2]]
+    answers = [Receipt(1), Receipt(1), Receipt(2), Receipt(2), Receipt(3), Receipt(3)]
+    assert list(await broker.publish(together)) == answers
+    for posting in together:
+        assert (await broker.read(posting.stream, posting.subject)).data == posting.data
 
 
 async def test_a_batch_with_a_repeat_in_it_is_stored_once(broker):

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from brokers import STREAM, a_posting
+from nats.aio.client import Client
 from seaway.errors import BrokerUnavailable, DurableGone
 from seaway.jetstream import JetStream, connection, starting
 from seaway.jetstream.starting import answered
@@ -54,6 +55,41 @@ async def in_use(servers, broker):
     await store(broker, "before")
     one, other = servers
     return (one, other) if await has(one, "before") else (other, one)
+
+
+async def test_a_request_that_is_just_running_out_does_not_keep_it_from_connecting_anew():
+    async with nats_server() as server, connected_to(server) as broker:
+        ours = broker.connection
+        patience = asyncio.timeout(0)
+
+        async def waits():
+            ours._waiting.add(patience)
+            async with patience:
+                await asyncio.sleep(WITHIN)
+
+        waiting = asyncio.create_task(waits())
+        while not patience.expired():  # noqa: ASYNC110 - it is the very turn of the loop that matters
+            await asyncio.sleep(0)
+        assert not waiting.done()  # its time has come, and nobody has told it yet
+        await ours._on_disconnected()
+        with pytest.raises(TimeoutError):
+            await waiting
+
+
+async def test_whoever_fetches_while_the_connection_is_being_lost_leaves_others_a_turn():
+    """Or the very task would never run that is to connect anew: the process hung until it died."""
+    async with (
+        nats_server() as server,
+        connected_to(server) as broker,
+        broker.pull("TEST", "worker") as pull,
+    ):
+        with suppress(DurableGone):
+            await pull.fetch(1, wait=0.1)
+        broker.connection._client._status = Client.RECONNECTING  # and nobody has been told yet
+        turn = asyncio.create_task(asyncio.sleep(0))
+        assert list(await pull.fetch(1, wait=1.0)) == []
+        assert turn.done()
+        broker.connection._client._status = Client.CONNECTED
 
 
 async def test_when_one_broker_is_killed_another_is_tried():

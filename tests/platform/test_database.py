@@ -12,7 +12,8 @@ import pytest
 from postgresql import PostgreSQL
 from seaway.broker import Posting
 from seaway.database import Database, SqlInbox, inbox_table
-from seaway.errors import DependencyDown, Raced, SettingsError
+from seaway.database.inbox import noting
+from seaway.errors import DependencyDown, Raced, SettingsError, Unprocessable
 from seaway.inbox import Handled
 from sqlalchemy import Column, MetaData, Table, Text, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -618,9 +619,51 @@ async def test_a_deadlock_is_the_fault_of_nobody_and_tried_again(on_postgresql):
 
     ended = await asyncio.gather(work("a", "b"), work("b", "a"), return_exceptions=True)
     (error,) = [e for e in ended if e]
-    assert isinstance(error, DBAPIError)
-    assert error.orig.sqlstate == "40P01"
+    assert isinstance(error, Raced)
     assert await rows(on_postgresql, notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("55P03", DependencyDown),  # locked by somebody else for too long
+        ("40001", Raced),
+        ("22021", Unprocessable),  # no text of ours
+        ("57014", DBAPIError),  # a statement that took too long may do so each time
+        ("42P01", DBAPIError),
+    ],
+)
+async def test_what_postgresql_says_is_put_down_to_whose_fault_it_is(on_postgresql, state, kind):
+    with pytest.raises(kind):
+        async with on_postgresql.transaction() as connection:
+            await connection.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"))
+
+
+@pytest.mark.parametrize("locked", ["trials", "inbox"])
+async def test_notes_that_cannot_be_taken_are_no_fault_of_the_message(on_postgresql, locked):
+    inbox = SqlInbox(on_postgresql)
+    notes = [
+        inbox.trouble("taker", ["a"]),
+        inbox.begun("taker", "a", 2),
+        inbox.failed("taker", ["a"], 2),
+        inbox.released("taker", ["a"]),
+        inbox.forget("taker", "a"),
+    ]
+    async with AsyncExitStack() as stack:
+        # Not with our own pool: its connections would be those that hold the lock.
+        other = Database(on_postgresql._url, on_postgresql.schema, on_postgresql._migrations)
+        await stack.enter_async_context(other)
+        holder = await stack.enter_async_context(other.transaction())
+        await holder.execute(text(f"LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE"))
+        told = await asyncio.gather(*notes, return_exceptions=True)
+    hindered = told if locked == "trials" else [told[1]]
+    assert {type(error) for error in hindered} == {DependencyDown}
+
+
+async def test_a_note_that_takes_too_long_is_no_fault_of_the_message(on_postgresql):
+    with pytest.raises(DependencyDown):
+        async with noting(on_postgresql.transaction()) as connection:
+            await connection.execute(text("SELECT pg_sleep(10)"))
 
 
 async def test_what_the_database_thinks_of_a_statement_stays_its_own_error(database):

@@ -75,8 +75,8 @@ async def bodies(watch):
 async def test_when_a_conversation_is_open_its_command_is_stored(broker):
     said = opening()
     fact = await sign_ups(broker).open(said)
-    [stored] = broker.messages("USERS")
-    assert (fact.body, fact.sequence, fact.at) == (REQUESTED, stored.sequence, said.time)
+    assert len(broker.messages("USERS")) == 1
+    assert (fact.body, fact.stage, fact.at) == (REQUESTED, 0, said.time)
 
 
 @pytest.mark.parametrize("time", [None, "yesterday", "2026-11-26T20:00:00"])
@@ -104,14 +104,35 @@ async def test_the_same_content_in_other_bytes_is_the_same_conversation(broker):
     assert backwards != posting.data
     await broker.publish([replace(posting, data=backwards)])
     fact = await sign_ups(broker).open(opening())
-    assert (fact.body, fact.sequence) == (REQUESTED, 1)
+    assert (fact.body, len(broker.messages("USERS"))) == (REQUESTED, 1)
 
 
 async def test_a_field_that_we_do_not_know_yet_makes_no_other_conversation(broker):
     posting = opening().posting()
     newer = posting.data + bytes([0xFA, 0x3F, 0x01]) + b"x"  # field 1023, "x"
     await broker.publish([replace(posting, data=newer)])
-    assert (await sign_ups(broker).open(opening())).sequence == 1
+    await sign_ups(broker).open(opening())
+    assert len(broker.messages("USERS")) == 1
+
+
+async def test_whoever_rejoins_a_conversation_publishes_nothing(broker):
+    async with sign_ups(broker) as flow:
+        await flow.open(opening())
+        await say(broker, CONFIRMED)
+        broker.publish = None
+        with flow.watch(KEY, until=CreateUserConfirmed) as watch:
+            assert await flow.rejoin(REQUESTED, watch)
+            assert await bodies(watch) == [REQUESTED, CONFIRMED]
+
+
+async def test_nobody_rejoins_what_is_not_there_or_is_another(broker):
+    async with sign_ups(broker) as flow:
+        with flow.watch(KEY) as watch:
+            assert not await flow.rejoin(REQUESTED, watch)
+            await flow.open(opening())
+            other = CreateUserRequested(request_id=KEY, email="eve@example.org")
+            with pytest.raises(KeyReused):
+                await flow.rejoin(other, watch)
 
 
 @pytest.mark.parametrize("field", ["email", "display_name", "locale"])
@@ -212,13 +233,13 @@ async def test_any_outcome_ends_a_watch_for_the_outcome(broker, outcome):
             assert await bodies(watch) == [REQUESTED, outcome]
 
 
-async def test_a_watch_resumes_after_a_sequence(broker):
+async def test_a_watch_resumes_after_a_stage(broker):
     async with sign_ups(broker) as flow:
         opened = await flow.open(opening())
-        confirmed = await say(broker, CONFIRMED)
-        with flow.watch(KEY, after=opened.sequence, until=CreateUserConfirmed) as watch:
+        await say(broker, CONFIRMED)
+        with flow.watch(KEY, after=opened.stage, until=CreateUserConfirmed) as watch:
             assert await bodies(watch) == [CONFIRMED]
-        with flow.watch(KEY, after=confirmed.sequence, until=CreateUserConfirmed) as watch:
+        with flow.watch(KEY, after=opened.stage + 1, until=CreateUserConfirmed) as watch:
             assert await bodies(watch) == []
             assert watch.reached.body == CONFIRMED
 

@@ -73,11 +73,25 @@ class Flow:
             watch.begin(fact, again=again)
         return fact
 
+    async def rejoin(self, command: Message, watch: Watch) -> bool:
+        """Begin a watch of a conversation that was opened before; False if none is to be seen.
+
+        Raises KeyReused if it was opened with other content, and BrokerUnavailable.
+        """
+        place = self._places[0]
+        there = await self._look(place, place.address.key_of(command))
+        if there is None:
+            return False
+        if not _same(command, there.body):
+            raise KeyReused(f"{place.address.subject} of this key is stored with other content")
+        watch.begin(there, again=True)
+        return True
+
     @contextmanager
     def watch(
-        self, key: str, *, after: int = 0, until: type[Message] | None = None
+        self, key: str, *, after: int = -1, until: type[Message] | None = None
     ) -> Iterator[Watch]:
-        """Watch a conversation: what is there already after a sequence, then what follows.
+        """Watch a conversation: what is there already after a stage, then what follows.
 
         It ends after a fact of the type `until`, or of one that excludes it; by default with
         the last that is followed. It waits for a conversation that does not exist yet, too.
@@ -99,7 +113,7 @@ class Flow:
         """
         looks = [self._look(place, key) for place in self._places]
         facts = [fact for fact in await asyncio.gather(*looks) if fact is not None]
-        return sorted(facts, key=lambda fact: fact.sequence)
+        return sorted(facts, key=lambda fact: fact.stage)
 
     async def _store(self, opening: Envelope[Message]) -> tuple[Fact, bool]:
         with tracing.opening(opening) as traced:
@@ -110,8 +124,8 @@ class Flow:
         crash_here("G2")
         place = self._places[0]
         match answer:
-            case Receipt(sequence, repeated=False):
-                return Fact(opening.body, sequence, opening.time), False
+            case Receipt(repeated=False):
+                return Fact(opening.body, place.stage, opening.time), False
             case Receipt():
                 return fact_of(place, await self._read_back(posting)), True
             case Conflict(stored):
@@ -144,7 +158,7 @@ class Flow:
         watches, place = self._watches.get(key), self._by_subject.get(subject)
         if watches and place is not None and (fact := readable(place, stored)) is not None:
             for watch in watches:
-                watch.learn(place.stage, fact)
+                watch.learn(fact)
 
     def _lost(self) -> None:
         for watches in self._watches.values():

@@ -30,8 +30,11 @@ class Fact:
     """A message of a conversation, as the stream keeps it."""
 
     body: Message
-    sequence: int
-    """Its place in the stream: watching after it resumes there."""
+    stage: int
+    """Its place in the conversation, from 0: watching after it resumes there.
+
+    Its place in the stream would tell outsiders how much else was said meanwhile.
+    """
     at: datetime
     """When the broker stored it, by its clock; of the command, when it was said (`ce-time`).
 
@@ -91,15 +94,15 @@ class Watch:
         self._due = _now()
         self._stirred.set()
 
-    def learn(self, stage: int, fact: Fact) -> None:
+    def learn(self, fact: Fact) -> None:
         """Take note of a fact, however it became known. What comes after the end is ignored."""
-        if stage <= self._places[-1].stage:
-            self._known[stage] = fact
+        if fact.stage <= self._places[-1].stage:
+            self._known[fact.stage] = fact
             self._stirred.set()
 
     def begin(self, opening: Fact, *, again: bool) -> None:
         """Take note of the command. If it began under our eyes there is nothing to read yet."""
-        self.learn(0, opening)
+        self.learn(opening)
         if not again:
             self._pauses = repeat(READ_AGAIN_EVERY)
             self._due = _now() + READ_FIRST_AFTER
@@ -109,7 +112,7 @@ class Watch:
         while (fact := self._known.get(self._stage)) is not None:
             self._stage += 1
             self.reached = fact
-            if fact.sequence > self._after:
+            if fact.stage > self._after:
                 return fact
         return None
 
@@ -135,13 +138,13 @@ class Watch:
         # The broker is away, or a replica has not heard of it yet: neither says that it is not so.
         with suppress(BrokerUnavailable):
             if (fact := await self._look(place)) is not None:
-                self.learn(place.stage, fact)
+                self.learn(fact)
 
 
 def fact_of(place: Place, stored: Stored) -> Fact:
     """Return what was stored as a fact of its conversation. Raises DecodeError."""
     at = stored.at if place.stage else _said_at(stored)
-    return Fact(place.message.FromString(stored.data), stored.sequence, at)
+    return Fact(place.message.FromString(stored.data), place.stage, at)
 
 
 def _said_at(stored: Stored) -> datetime:

@@ -15,6 +15,7 @@ from gateway.door import Door
 from gateway.rates import Rates
 from gateway.room import Room
 from gateway.settings import GatewaySettings
+from gateway.watchers import Watchers
 from gateways import USERS, a_gateway, open_door, opened, sign_up
 from refused import refused
 from seaway.errors import SettingsError
@@ -152,6 +153,34 @@ async def test_behind_a_proxy_that_is_trusted_each_network_counts_for_itself(bro
             late = sign_up(str(uuid4()), email="late@example.org")
             await client.SignUp(late, metadata=[("x-forwarded-for", "192.0.2.200")]).read()
         assert said.reason == "TOO_MANY_SIGN_UPS"
+
+
+async def test_whoever_asks_again_for_what_is_accepted_watches_and_is_counted_so(broker):
+    door = Door(Watchers(at_once=3, per_client=2))
+    async with a_gateway(broker, door) as gateway, gateway.client() as client:
+        ada = sign_up(str(uuid4()), email="ada@example.org")
+        held = [await opened(client, ada) for _ in range(3)]  # the first is no watcher
+        with refused() as said:
+            await client.SignUp(ada).read()
+        assert (said.code, said.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_WATCHERS")
+        await opened(client, sign_up(str(uuid4()), email="grace@example.org"))
+        for call, _ in held[1:]:
+            call.cancel()
+        await until(lambda: gateway.flow.watching == 2)
+        await opened(client, ada)
+
+
+async def test_a_repeat_reaches_no_batch_of_the_others(broker, monkeypatch):
+    async with a_gateway(broker, Door()) as gateway, gateway.client() as client:
+        ada = sign_up(str(uuid4()), email="ada@example.org")
+        _, accepted = await opened(client, ada)
+        monkeypatch.setattr(broker, "publish", None)
+        assert (await opened(client, ada))[1] == accepted
+        with refused() as said:
+            await client.SignUp(
+                sign_up(ada.request_id, email="ada@example.org", locale="de")
+            ).read()
+        assert said.reason == "REQUEST_ID_REUSED"
 
 
 async def test_what_is_malformed_costs_nothing(broker):

@@ -26,10 +26,10 @@ pytestmark = pytest.mark.timeout(30)
 
 async def test_a_sign_up_is_accepted_then_confirmed(broker, client, request_id):
     call, accepted = await opened(client, sign_up(request_id))
-    receipt = await say(broker, request_id, confirmed(request_id))
+    await say(broker, request_id, confirmed(request_id))
     last = await call.read()
     assert (last.request_id, last.state) == (request_id, STATE_CONFIRMED)
-    assert last.resume_token == str(receipt.sequence)
+    assert (accepted.resume_token, last.resume_token) == ("1", "2")
     assert last.at.ToDatetime() > accepted.at.ToDatetime()
     assert await rest(call) == []
 
@@ -45,7 +45,6 @@ async def test_what_is_accepted_is_stored_as_it_was_asked_for(broker, client, re
     )
     assert stored.headers["ce-id"] == stored.headers["ce-correlationid"] == request_id
     assert stored.headers["ce-source"] == "gateway"
-    assert accepted.resume_token == str(stored.sequence)
     assert f"{accepted.at.ToDatetime().isoformat()}Z" == stored.headers["ce-time"]
 
 
@@ -97,10 +96,10 @@ async def test_whoever_polls_learns_nothing_before_the_outcome(broker, client, r
     assert unknown == SignUpUpdate(request_id=request_id, state=STATE_PENDING)
     await opened(client, sign_up(request_id))
     assert await client.GetSignUp(GetSignUpRequest(request_id=request_id)) == unknown
-    receipt = await say(broker, request_id, confirmed(request_id))
+    await say(broker, request_id, confirmed(request_id))
     decided = await client.GetSignUp(GetSignUpRequest(request_id=request_id))
     assert decided.state == STATE_CONFIRMED
-    assert decided.resume_token == str(receipt.sequence)
+    assert decided.resume_token == "2"
 
 
 async def test_everything_that_is_wrong_is_said_at_once(client, broker):
@@ -115,6 +114,7 @@ async def test_everything_that_is_wrong_is_said_at_once(client, broker):
     ("field", "value"),
     [
         ("display_name", "x" * 101),
+        ("display_name", "Ada\0"),
         ("email", "ada@-example.org"),
         ("email", "ada@xn--a.org"),
         ("email", f"ada@{'x' * 64}.org"),
@@ -158,9 +158,7 @@ async def test_ten_retries_at_once_are_one_request_with_ten_equal_answers(broker
         answers = [[first, *await rest(call)] for call, first in calls]
         assert len(answers[0]) == 2
         assert answers == [answers[0]] * 10
-        # Nothing else was stored: the next request has the number after the outcome's.
-        _, following = await opened(one, sign_up(str(uuid4())))
-        assert int(following.resume_token) == int(answers[0][-1].resume_token) + 1
+        assert (await broker.streams())["USERS"].last == 2
 
 
 async def test_a_retry_after_the_outcome_gets_the_same_answer(broker, client, request_id):

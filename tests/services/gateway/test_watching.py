@@ -60,9 +60,17 @@ async def test_a_sign_up_resumes_at_another_gateway(broker, request_id):
 
 async def test_who_has_seen_the_end_is_not_kept_waiting(broker, client, request_id):
     await opened(client, sign_up(request_id))
-    receipt = await say(broker, request_id, confirmed(request_id))
-    request = WatchSignUpRequest(request_id=request_id, resume_token=str(receipt.sequence))
+    await say(broker, request_id, confirmed(request_id))
+    request = WatchSignUpRequest(request_id=request_id, resume_token="2")
     assert await rest(client.WatchSignUp(request)) == []
+
+
+async def test_who_brings_a_token_that_is_not_ours_is_told_everything(broker, client, request_id):
+    await opened(client, sign_up(request_id))
+    await say(broker, request_id, confirmed(request_id))
+    request = WatchSignUpRequest(request_id=request_id, resume_token="40017")
+    states = [update.state for update in await rest(client.WatchSignUp(request))]
+    assert states == [STATE_ACCEPTED, STATE_CONFIRMED]
 
 
 async def test_whoever_watches_may_come_before_the_request(broker, gateway, client, request_id):

@@ -55,6 +55,15 @@ async def test_whoever_asks_first_becomes_a_user(service, database, requested):
     assert outcome.created_at.ToDatetime() == row.created_at.replace(tzinfo=None)
 
 
+async def test_a_name_that_no_database_holds_takes_nobody_with_it(service, database, requested):
+    """A gateway refuses it. Somebody else may publish it, by the rules of his own language."""
+    fine, worse = requested("ada@example.org"), requested("eve@example.org", name="Eve\0")
+    async with running(service) as system:
+        await system.send(fine, worse)
+    assert system.dead_letters == ["INVALID"]
+    assert [row.email for row in await stored(database)] == ["ada@example.org"]
+
+
 async def test_a_taken_address_is_rejected_so_that_its_owner_can_be_told(service, requested):
     again = requested("ADA@example.org", locale="fr")
     async with running(service) as system:

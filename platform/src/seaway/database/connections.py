@@ -18,7 +18,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util import await_
 
 from seaway.database.threads import Threads
-from seaway.errors import DependencyDown, SettingsError
+from seaway.errors import DependencyDown, Raced, SeawayError, SettingsError, Unprocessable
 
 AT_ONCE = 16
 """Connections of one process at most: as many as an `on` subscription has messages in hand."""
@@ -48,7 +48,12 @@ DURABLE_VALUES = ("on", "remote_apply")
 
 # Of PostgreSQL, by SQLSTATE: no connection, no resources (a full disk is one), shutting down,
 # input or output failed, nobody we know, no such database, only reading (it became a standby).
-AWAY_STATES = ("08", "53", "57P", "58", "28", "3D000", "25006")
+# A lock that others keep for longer than we wait is no message's fault either.
+AWAY_STATES = ("08", "53", "57P", "58", "28", "3D000", "25006", "55P03")
+UNSTORABLE = "22"
+"""The class of what PostgreSQL says of values that it cannot hold, as a text with a NUL in it."""
+RACED = ("40001", "40P01")
+"""Two transactions that could not both be: one of them has to begin anew."""
 # Of SQLite: BUSY and LOCKED (somebody else has written for longer than we wait), READONLY, IOERR,
 # CORRUPT, FULL, CANTOPEN, NOTADB.
 AWAY_CODES = (5, 6, 8, 10, 11, 13, 14, 26)
@@ -190,12 +195,19 @@ def _connect(
         raise DependencyDown(f"no connection to {dialect.name}: {_named(error)}") from error
 
 
-def _translate(failure: ExceptionContext) -> DependencyDown | None:
-    """Return what is raised, from the original, in place of an error that means `away`."""
+def _translate(failure: ExceptionContext) -> SeawayError | None:
+    """Return what is raised, from the original, in place of an error whose meaning we know."""
     error = failure.original_exception
-    # A cancelled task's connection counts as lost too, but that is nobody's fault.
-    if isinstance(error, Exception) and (failure.is_disconnect or is_away(error)):
+    if not isinstance(error, Exception):
+        # A cancelled task's connection counts as lost too, but that is nobody's fault.
+        return None
+    state = getattr(error, "sqlstate", None) or ""
+    if failure.is_disconnect or is_away(error):
         return DependencyDown(f"{failure.dialect.name} is away: {_named(error)}")
+    if state.startswith(UNSTORABLE):
+        return Unprocessable("UNSTORABLE")
+    if state in RACED:
+        return Raced(_named(error))
     return None
 
 

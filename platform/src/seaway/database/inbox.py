@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import uuid4
@@ -33,10 +33,12 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from seaway.broker import Posting
 from seaway.database.database import Database
-from seaway.errors import Raced
+from seaway.errors import DependencyDown, Raced
 from seaway.inbox import Handled, Transaction, Trials
 
 PAGE = 1000
@@ -98,6 +100,22 @@ FIND = {
 """What finds some of the messages that a durable has handled, by dialect."""
 
 
+@asynccontextmanager
+async def noting(
+    where: AbstractAsyncContextManager[AsyncConnection],
+) -> AsyncIterator[AsyncConnection]:
+    """Read or write our own notes about a message. That it cannot be done is not its fault.
+
+    A statement that takes too long is one of the message's own failures while it is handled;
+    here it would end the process, and that would be put down to the message.
+    """
+    try:
+        async with where as connection:
+            yield connection
+    except DBAPIError as error:
+        raise DependencyDown(f"no notes can be taken: {type(error).__name__}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class SqlInbox:
     """An inbox beside the tables that a service's handlers write to."""
@@ -125,7 +143,7 @@ class SqlInbox:
         c = trials_table.c
         these = select(c.message_id, c.failures, c.kills + self._left_open)
         these = these.where(c.durable == durable, c.message_id.in_(message_ids))
-        async with self.database.reading() as connection:
+        async with noting(self.database.reading()) as connection:
             rows = await connection.execute(these)
         return {message_id: Trials(failures, kills) for message_id, failures, kills in rows}
 
@@ -136,7 +154,7 @@ class SqlInbox:
         handled already is not tried, and cannot kill. Raises DependencyDown.
         """
         c, given = trials_table.c, {"durable": durable, "message_id": message_id}
-        async with self.database.transaction():
+        async with noting(self.database.transaction()):
             if await SqlTransaction(durable, self.database).find([message_id]):
                 return Trials()
             row = await self.database.upsert(
@@ -162,7 +180,7 @@ class SqlInbox:
         """
         c, ids = trials_table.c, sorted(set(message_ids))
         rows = [{"durable": durable, "message_id": i, "failures": 1} for i in ids]
-        async with self.database.transaction():
+        async with noting(self.database.transaction()):
             kept = await self.database.upsert(
                 trials_table,
                 rows,
@@ -179,14 +197,14 @@ class SqlInbox:
         """
         c = trials_table.c
         these = and_(c.durable == durable, c.message_id.in_(message_ids))
-        async with self.database.transaction() as connection:
+        async with noting(self.database.transaction()) as connection:
             await connection.execute(update(trials_table).where(these).values(begun_by=None))
 
     async def forget(self, durable: str, message_id: str) -> None:
         """Forget the trials of a message, so that a redrive begins anew. Raises DependencyDown."""
         c = trials_table.c
         this = and_(c.durable == durable, c.message_id == message_id)
-        async with self.database.transaction() as connection:
+        async with noting(self.database.transaction()) as connection:
             await connection.execute(delete(trials_table).where(this))
 
     @property

@@ -16,7 +16,7 @@ from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
 from seaway.errors import BrokerUnavailable, TopologyError
 from seaway.jetstream.connection import Connection
 from seaway.jetstream.delivery import JetStreamPull
-from seaway.jetstream.publishing import BATCH, failure, publish
+from seaway.jetstream.publishing import failure, publish
 from seaway.jetstream.reading import (
     count_after,
     counts,
@@ -57,12 +57,8 @@ class JetStream:
         """
         for posting in postings:
             posting.check_size()
-        answers: list[Receipt | Conflict] = []
-        for start in range(0, len(postings), BATCH):
-            part = postings[start : start + BATCH]
-            with PUBLISH_SECONDS.labels(self.connection.name).time():
-                answers += await publish(self.connection, part)
-        return answers
+        with PUBLISH_SECONDS.labels(self.connection.name).time():
+            return await publish(self.connection, postings)
 
     async def read(self, stream: str, subject: str) -> Stored | None:
         """Return the last message on a subject; None does not mean that there is none.

@@ -227,7 +227,7 @@ class Connection:
             try:
                 await self._client.rtt(timeout=5)
                 self._heard_at = time.monotonic()
-            except (NatsError, OSError, TimeoutError):
+            except (*LOST, TimeoutError):
                 log.warning("the broker is silent, connecting anew")
                 await self._client.force_reconnect()
 
@@ -245,7 +245,8 @@ class Connection:
         # Their answers went with the connection. Not to wait for them made the stall after a
         # killed broker 1 to 2 s instead of 5.
         for patience in self._waiting:
-            patience.reschedule(asyncio.get_running_loop().time())
+            if not patience.expired():  # or it raises, and the client would never connect anew
+                patience.reschedule(asyncio.get_running_loop().time())
 
     async def _on_reconnected(self) -> None:
         self._heard_at = time.monotonic()

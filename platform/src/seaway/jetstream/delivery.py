@@ -22,6 +22,8 @@ GRACE = 0.5
 
 The broker says when no more follow, but not of a durable that has as much in hand as it may.
 """
+PAUSE = 0.05
+"""Seconds until a broker that is away may be asked again."""
 CLOSE_WITHIN = 3.0
 
 
@@ -112,11 +114,15 @@ class JetStreamPull:
         Returns an empty sequence while the broker is away, and at once after a reconnect.
         Raises DurableGone.
         """
-        with suppress(BrokerUnavailable):
+        try:
             await self._listen(wait)
             # With both, the broker waits only while it has nothing, and then says "no more".
             expires = {"expires": int(wait * 1e9)} if wait else {}
             await self._ask(up_to, {"no_wait": True, **expires}, wait)
+        except BrokerUnavailable:
+            # A connection that is just being lost refuses at once. Whoever then asks again at
+            # once leaves no turn to those who would make it anew.
+            await asyncio.sleep(PAUSE)
         taken, self._collected = self._collected[:up_to], self._collected[up_to:]
         return taken
 

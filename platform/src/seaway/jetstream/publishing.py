@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from itertools import batched
 from typing import Any
 
 from seaway.broker import Conflict, Posting, Receipt
@@ -29,10 +30,22 @@ type Answers = list[Receipt | Conflict]
 
 
 async def publish(connection: Connection, postings: Sequence[Posting]) -> Answers:
-    """Store at most BATCH messages and answer for each.
+    """Store messages, those of one stream together, and answer for each, in the order given.
 
     Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.
     """
+    by_stream: dict[str, list[int]] = {}
+    for index, posting in enumerate(postings):
+        by_stream.setdefault(posting.stream, []).append(index)
+    answers: dict[int, Receipt | Conflict] = {}
+    for indices in by_stream.values():
+        for part in batched(indices, BATCH):
+            stored = await _in_one_stream(connection, [postings[index] for index in part])
+            answers.update(zip(part, stored, strict=True))
+    return [answers[index] for index in range(len(postings))]
+
+
+async def _in_one_stream(connection: Connection, postings: Sequence[Posting]) -> Answers:
     if len(postings) == 1:
         return [await _alone(connection, postings[0])]
     return await _together(connection, postings) or await _missing(connection, postings)

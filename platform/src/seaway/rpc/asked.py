@@ -66,7 +66,8 @@ class Asked:
             if len(self._waiting) > self._limits.calls_without_request:
                 oldest = next(iter(self._waiting))
                 del self._waiting[oldest]
-                oldest.reschedule(0)
+                if not oldest.expired():
+                    oldest.reschedule(0)
             try:
                 yield
             finally:

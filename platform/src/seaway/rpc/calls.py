@@ -32,7 +32,8 @@ class Calls:
         """End all streams, and those that still begin, so that their clients resume elsewhere."""
         self._stopping = True
         for deadline in self._streams:
-            deadline.reschedule(0)
+            if not deadline.expired():
+                deadline.reschedule(0)
 
     def answer(self, method: MethodDescriptor, servicer: object) -> Answer:
         """Return what answers a unary method. Raises ContractError if its client streams."""

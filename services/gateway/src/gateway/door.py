@@ -28,15 +28,18 @@ class Door:
     anybody_may_reveal: bool = False
     """Whether a taken address is told to callers without a certificate: on your own machine."""
 
-    def sign_up(self, request: api.SignUpRequest, context: ServicerContext) -> None:
-        """Count somebody who signs up. Raises Refusal if it is too often, or too much to ask."""
+    def sign_up(self, request: api.SignUpRequest, context: ServicerContext) -> bool:
+        """Count somebody who signs up; return whether this very request came in before.
+
+        Raises Refusal if it is too often, or too much to ask.
+        """
         is_known = is_verified(context)
         if request.reveal_taken and not (is_known or self.anybody_may_reveal):
             said = "reveal_taken is for callers with a client certificate"
             raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "REVEAL_TAKEN_DENIED", said)
         # Who is known signs up others, from one place: a limit for them is in their own hands.
         network = None if is_known else self.clients.network_of(context)
-        self.rates.admit(request.request_id, request.email, network)
+        return self.rates.admit(request.request_id, request.email, network)
 
     def watch(self, context: ServicerContext) -> AbstractContextManager[None]:
         """Count somebody who watches, for as long as the context lasts. Raises Refusal."""

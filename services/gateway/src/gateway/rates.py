@@ -84,18 +84,20 @@ class Rates:
         self._secret = token_bytes(16)
         self._admitted: OrderedDict[bytes, None] = OrderedDict()
 
-    def admit(self, request_id: str, email: str, network: str | None) -> None:
-        """Count a sign-up; to ask for one again is free. Raises Refusal if it is one too many.
+    def admit(self, request_id: str, email: str, network: str | None) -> bool:
+        """Count a sign-up; return whether it was counted before: to ask for one again is free.
+
+        Raises Refusal if it is one too many.
 
         It does not say too many of what, since an address is nobody else's business. Without a
         network only the address counts.
         """
         if not self._is_limited:
-            return
+            return False
         address = self._key(f"address {_caseless(email)}")
         request = self._key(f"{request_id} {address.hex()}")
         if request in self._admitted:
-            return
+            return True
         keys = [address] if network is None else [address, self._key(f"network {network}")]
         now = self._clock()
         if wait := max(self._buckets.wait(key, now) for key in keys):
@@ -105,6 +107,7 @@ class Rates:
         self._admitted[request] = None
         if len(self._admitted) > self._most:
             self._admitted.popitem(last=False)
+        return False
 
     def _key(self, text: str) -> bytes:
         return blake2b(text.encode(), key=self._secret, digest_size=16).digest()

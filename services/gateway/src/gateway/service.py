@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import override
 from unicodedata import normalize
@@ -54,11 +54,13 @@ class SignUps(SignUpServiceServicer):
     ) -> AsyncIterator[api.SignUpUpdate]:
         """Accept a request, once it is stored for good, and tell what becomes of it."""
         check(request)
-        self._door.sign_up(request, context)
+        is_known = self._door.sign_up(request, context)
         story = Story(request.request_id, reveal_taken=request.reveal_taken)
         stopwatch = Stopwatch()
-        with self._flow.watch(request.request_id, until=END[request.until]) as watch:
-            await self._accept(request, watch)
+        until = END[request.until]
+        with ExitStack() as seat, self._flow.watch(request.request_id, until=until) as watch:
+            if await self._accept(request, watch, is_known=is_known):
+                seat.enter_context(self._door.watch(context))
             async for update in self._updates(watch, story, stopwatch):
                 yield update
 
@@ -69,7 +71,7 @@ class SignUps(SignUpServiceServicer):
         """Tell the story after the resume token, and go on. Waits for an unknown one, too."""
         validate(request)
         story = Story(request.request_id)
-        after, until = int(request.resume_token or 0), END[request.until]
+        after, until = stage_of(request.resume_token), END[request.until]
         with (
             self._door.watch(context),
             self._flow.watch(request.request_id, after=after, until=until) as watch,
@@ -98,11 +100,21 @@ class SignUps(SignUpServiceServicer):
             said = "this request_id was used before, with other content"
             raise Refusal(grpc.StatusCode.ABORTED, "REQUEST_ID_REUSED", said) from error
 
-    async def _accept(self, request: api.SignUpRequest, watch: Watch) -> None:
+    async def _accept(self, request: api.SignUpRequest, watch: Watch, *, is_known: bool) -> bool:
+        """Accept a request; return whether it was before: who asks again only watches.
+
+        Of one that may have been, that is asked first: a repeat would be refused by the broker,
+        and with it all that go out as one batch.
+        """
+        asked = command(request)
+        no_room = self._door.no_room()
         async with self._answering(request.request_id):
-            if (no := self._door.no_room()) and not await self._flow.story(request.request_id):
-                raise no
-            await self._flow.open(Envelope.opening(command(request), source="gateway"), watch)
+            if (is_known or no_room) and await self._flow.rejoin(asked, watch):
+                return True
+            if no_room:
+                raise no_room
+            await self._flow.open(Envelope.opening(asked, source="gateway"), watch)
+            return False
 
     async def _updates(
         self, watch: Watch, story: "Story", stopwatch: Stopwatch | None = None
@@ -139,7 +151,7 @@ class Story:
             request_id=self.request_id,
             state=state,
             at=at,
-            resume_token=str(fact.sequence),
+            resume_token=token_of(fact.stage),
             reason=reason,
         )
 
@@ -155,6 +167,8 @@ class Story:
                 return api.STATE_EMAILED, ""
 
 
+STAGES = 3
+"""ACCEPTED, the outcome, EMAILED."""
 END = {
     api.STATE_UNSPECIFIED: CreateUserConfirmed,
     api.STATE_CONFIRMED: CreateUserConfirmed,
@@ -163,6 +177,17 @@ END = {
 """The fact that a stream ends with, by what the client asked for. Any outcome is the outcome."""
 
 REASONS = {CreateUserRejected.REASON_EMAIL_TAKEN: "EMAIL_TAKEN"}
+
+
+def token_of(stage: int) -> str:
+    """Return what says how far a client has been told. It is the same in every conversation."""
+    return str(stage + 1)
+
+
+def stage_of(token: str) -> int:
+    """Return the stage after which a client goes on; -1: it begins, or its token is not ours."""
+    told = int(token or 0)
+    return told - 1 if told <= STAGES else -1
 
 
 def command(request: api.SignUpRequest) -> CreateUserRequested:

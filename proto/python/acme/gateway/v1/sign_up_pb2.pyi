@@ -73,7 +73,7 @@ class SignUpRequest(_message.Message):
     email: _builtins.str
     """The address to sign up."""
     display_name: _builtins.str
-    """What to call this person: 1 to 100 characters."""
+    """What to call this person: 1 to 100 characters, none of them U+0000."""
     locale: _builtins.str
     """A BCP 47 language tag, such as "en" or "de-AT". Empty: not known."""
     reveal_taken: _builtins.bool

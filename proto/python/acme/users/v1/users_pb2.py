@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from seaway.messaging.v1 import options_pb2 as seaway_dot_messaging_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61\x63me/users/v1/users.proto\x12\racme.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!seaway/messaging/v1/options.proto\"\xa0\x02\n\x13\x43reateUserRequested\x12Y\n\nrequest_id\x18\x01 \x01(\tBE\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\x12\x1d\n\x05\x65mail\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x03(\xfe\x01\xb8\xbb\x18\x01\x12#\n\x0c\x64isplay_name\x18\x03 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18\x64\xb8\xbb\x18\x01\x12=\n\x06locale\x18\x04 \x01(\tB-\xbaH*r(2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$:+\xaa\xbb\x18\'\n\x19users.v1.create-requested\x12\nrequest_id\"\x9a\x02\n\x13\x43reateUserConfirmed\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x18\n\x07user_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x1a\n\x05\x65mail\x18\x03 \x01(\tB\x0b\xbaH\x04r\x02\x10\x01\xb8\xbb\x18\x01\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xb8\xbb\x18\x01\x12\x0e\n\x06locale\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:T\xb2\xbb\x18P\n\x19users.v1.create-confirmed\x12\nrequest_id\x1a\x04\x08\x80\xf5$\"!acme.users.v1.CreateUserRequested\"\x99\x02\n\x12\x43reateUserRejected\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x38\n\x06reason\x18\x02 \x01(\x0e\x32(.acme.users.v1.CreateUserRejected.Reason\x12\x13\n\x05\x65mail\x18\x03 \x01(\tB\x04\xb8\xbb\x18\x01\x12\x0e\n\x06locale\x18\x04 \x01(\t\"8\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_EMAIL_TAKEN\x10\x01:M\xb2\xbb\x18I\n\x18users.v1.create-rejected\x12\nrequest_id\"!acme.users.v1.CreateUserRequested\"\xdc\x02\n\x12SignUpEmailHandled\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.acme.users.v1.SignUpEmailHandled.Kind\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_GREETING\x10\x01\x12\x0f\n\x0bKIND_NOTICE\x10\x02\x12\x1a\n\x16KIND_NOTICE_SUPPRESSED\x10\x03\x12\x17\n\x13KIND_GREETING_STALE\x10\x04\x12\x10\n\x0cKIND_NO_MAIL\x10\x05:0\xb2\xbb\x18,\n\x1eusers.v1.sign-up-email-handled\x12\nrequest_id\"\x9b\x01\n\x14UserAddedToWarehouse\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:-\xb2\xbb\x18)\n\x1busers.v1.added-to-warehouse\x12\nrequest_id\"\x8f\x01\n\x0eUserAddedToCrm\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\'\xb2\xbb\x18#\n\x15users.v1.added-to-crm\x12\nrequest_idB&\xa2\xbb\x18\"\n\x05USERS\x12\nusers.v1.>\x1a\x05\x08\x80\x9a\x9e\x01 \x01\x30\x80\x80\x80\x80\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61\x63me/users/v1/users.proto\x12\racme.users.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!seaway/messaging/v1/options.proto\"\xa4\x02\n\x13\x43reateUserRequested\x12Y\n\nrequest_id\x18\x01 \x01(\tBE\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\x12\x1d\n\x05\x65mail\x18\x02 \x01(\tB\x0e\xbaH\x07r\x05\x10\x03(\xfe\x01\xb8\xbb\x18\x01\x12\'\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x11\xbaH\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\xb8\xbb\x18\x01\x12=\n\x06locale\x18\x04 \x01(\tB-\xbaH*r(2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$:+\xaa\xbb\x18\'\n\x19users.v1.create-requested\x12\nrequest_id\"\x9a\x02\n\x13\x43reateUserConfirmed\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x18\n\x07user_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x1a\n\x05\x65mail\x18\x03 \x01(\tB\x0b\xbaH\x04r\x02\x10\x01\xb8\xbb\x18\x01\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xb8\xbb\x18\x01\x12\x0e\n\x06locale\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:T\xb2\xbb\x18P\n\x19users.v1.create-confirmed\x12\nrequest_id\x1a\x04\x08\x80\xf5$\"!acme.users.v1.CreateUserRequested\"\x99\x02\n\x12\x43reateUserRejected\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x38\n\x06reason\x18\x02 \x01(\x0e\x32(.acme.users.v1.CreateUserRejected.Reason\x12\x13\n\x05\x65mail\x18\x03 \x01(\tB\x04\xb8\xbb\x18\x01\x12\x0e\n\x06locale\x18\x04 \x01(\t\"8\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REASON_EMAIL_TAKEN\x10\x01:M\xb2\xbb\x18I\n\x18users.v1.create-rejected\x12\nrequest_id\"!acme.users.v1.CreateUserRequested\"\xdc\x02\n\x12SignUpEmailHandled\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.acme.users.v1.SignUpEmailHandled.Kind\x12&\n\x02\x61t\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rKIND_GREETING\x10\x01\x12\x0f\n\x0bKIND_NOTICE\x10\x02\x12\x1a\n\x16KIND_NOTICE_SUPPRESSED\x10\x03\x12\x17\n\x13KIND_GREETING_STALE\x10\x04\x12\x10\n\x0cKIND_NO_MAIL\x10\x05:0\xb2\xbb\x18,\n\x1eusers.v1.sign-up-email-handled\x12\nrequest_id\"\x9b\x01\n\x14UserAddedToWarehouse\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:-\xb2\xbb\x18)\n\x1busers.v1.added-to-warehouse\x12\nrequest_id\"\x8f\x01\n\x0eUserAddedToCrm\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x10\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\'\xb2\xbb\x18#\n\x15users.v1.added-to-crm\x12\nrequest_idB&\xa2\xbb\x18\"\n\x05USERS\x12\nusers.v1.>\x1a\x05\x08\x80\x9a\x9e\x01 \x01\x30\x80\x80\x80\x80\x10\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEUSERREQUESTED'].fields_by_name['email']._loaded_options = None
   _globals['_CREATEUSERREQUESTED'].fields_by_name['email']._serialized_options = b'\272H\007r\005\020\003(\376\001\270\273\030\001'
   _globals['_CREATEUSERREQUESTED'].fields_by_name['display_name']._loaded_options = None
-  _globals['_CREATEUSERREQUESTED'].fields_by_name['display_name']._serialized_options = b'\272H\006r\004\020\001\030d\270\273\030\001'
+  _globals['_CREATEUSERREQUESTED'].fields_by_name['display_name']._serialized_options = b'\272H\nr\010\020\001\030d\272\001\001\000\270\273\030\001'
   _globals['_CREATEUSERREQUESTED'].fields_by_name['locale']._loaded_options = None
   _globals['_CREATEUSERREQUESTED'].fields_by_name['locale']._serialized_options = b'\272H*r(2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$'
   _globals['_CREATEUSERREQUESTED']._loaded_options = None
@@ -74,19 +74,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERADDEDTOCRM']._loaded_options = None
   _globals['_USERADDEDTOCRM']._serialized_options = b'\262\273\030#\n\025users.v1.added-to-crm\022\nrequest_id'
   _globals['_CREATEUSERREQUESTED']._serialized_start=142
-  _globals['_CREATEUSERREQUESTED']._serialized_end=430
-  _globals['_CREATEUSERCONFIRMED']._serialized_start=433
-  _globals['_CREATEUSERCONFIRMED']._serialized_end=715
-  _globals['_CREATEUSERREJECTED']._serialized_start=718
-  _globals['_CREATEUSERREJECTED']._serialized_end=999
-  _globals['_CREATEUSERREJECTED_REASON']._serialized_start=864
-  _globals['_CREATEUSERREJECTED_REASON']._serialized_end=920
-  _globals['_SIGNUPEMAILHANDLED']._serialized_start=1002
-  _globals['_SIGNUPEMAILHANDLED']._serialized_end=1350
-  _globals['_SIGNUPEMAILHANDLED_KIND']._serialized_start=1165
-  _globals['_SIGNUPEMAILHANDLED_KIND']._serialized_end=1300
-  _globals['_USERADDEDTOWAREHOUSE']._serialized_start=1353
-  _globals['_USERADDEDTOWAREHOUSE']._serialized_end=1508
-  _globals['_USERADDEDTOCRM']._serialized_start=1511
-  _globals['_USERADDEDTOCRM']._serialized_end=1654
+  _globals['_CREATEUSERREQUESTED']._serialized_end=434
+  _globals['_CREATEUSERCONFIRMED']._serialized_start=437
+  _globals['_CREATEUSERCONFIRMED']._serialized_end=719
+  _globals['_CREATEUSERREJECTED']._serialized_start=722
+  _globals['_CREATEUSERREJECTED']._serialized_end=1003
+  _globals['_CREATEUSERREJECTED_REASON']._serialized_start=868
+  _globals['_CREATEUSERREJECTED_REASON']._serialized_end=924
+  _globals['_SIGNUPEMAILHANDLED']._serialized_start=1006
+  _globals['_SIGNUPEMAILHANDLED']._serialized_end=1354
+  _globals['_SIGNUPEMAILHANDLED_KIND']._serialized_start=1169
+  _globals['_SIGNUPEMAILHANDLED_KIND']._serialized_end=1304
+  _globals['_USERADDEDTOWAREHOUSE']._serialized_start=1357
+  _globals['_USERADDEDTOWAREHOUSE']._serialized_end=1512
+  _globals['_USERADDEDTOCRM']._serialized_start=1515
+  _globals['_USERADDEDTOCRM']._serialized_end=1658
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,7 @@ class CreateUserRequested(_message.Message):
     email: _builtins.str
     """As typed. Two addresses are the same if their normalised forms are."""
     display_name: _builtins.str
-    """What to call this person. Any text, 1 to 100 characters."""
+    """What to call this person. Any text, 1 to 100 characters, none of them U+0000: not every database can hold it."""
     locale: _builtins.str
     """A BCP 47 language tag, such as "en" or "de-AT". Empty: not known."""
     def __init__(

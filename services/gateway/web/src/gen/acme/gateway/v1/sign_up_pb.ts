@@ -38,7 +38,7 @@ export type SignUpRequest = Message<"acme.gateway.v1.SignUpRequest"> & {
   email: string;
 
   /**
-   * What to call this person: 1 to 100 characters.
+   * What to call this person: 1 to 100 characters, none of them U+0000.
    *
    * @generated from field: string display_name = 3;
    */
