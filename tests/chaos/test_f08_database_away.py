@@ -7,13 +7,13 @@ there. Clients are told ACCEPTED meanwhile, and their outcome as soon as it is b
 import asyncio
 import os
 import signal
-import sqlite3
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 from backlogs import drained, left, metric
+from held import locked
 from postgresql import PostgreSQL
 from proxy import TO_CLIENT, TO_SERVER, Proxy
 from runner import Run
@@ -61,14 +61,6 @@ def paused(server):
         yield
     finally:
         server.resume()
-
-
-@contextmanager
-def locked(file):
-    with closing(sqlite3.connect(file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 @pytest.fixture

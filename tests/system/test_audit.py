@@ -11,6 +11,7 @@ import pytest
 from acme.users.v1 import CreateUserRejected, CreateUserRequested
 from auditing import audit, endpoints
 from development import SEAWAY, environment
+from held import locked
 from processes import Processes
 from seaway.audit import ask_services, audited, settled
 from seaway.broker import Posting
@@ -310,6 +311,24 @@ def test_a_service_that_is_given_wrongly_is_wrong_usage(given):
     ran = subprocess.run([SEAWAY, "audit", "--service", given], capture_output=True, text=True)
     assert ran.returncode == 2
     assert "NAME=http://HOST:PORT" in ran.stderr
+
+
+async def test_what_is_not_settled_in_time_has_an_exit_code_of_its_own(tmp_path):
+    file = tmp_path / "test.db"
+    body = CreateUserRequested(request_id=str(uuid4()), email="a@example.org", display_name="A")
+    async with (
+        Processes(tmp_path, f"sqlite+aiosqlite:///{file}") as system,
+        JetStream(system.server.url, "test") as broker,
+    ):
+        await broker.connected()
+        with locked(file):
+            await broker.publish([Envelope.opening(body, "test").posting()])
+            code, out, err = await seaway_audit(system, "--settled-within", "0.5")
+        assert (code, err) == (5, "not settled within 0.5 s\n")
+        assert out == "accepted 1  outcomes 0  dead letters 0  pending 1  unaccounted 0\n"
+        code, out, err = await seaway_audit(system, "--settled-within", "60")
+        assert (code, err) == (0, "")
+        assert out == "accepted 1  outcomes 1  dead letters 0  pending 0  unaccounted 0\n"
 
 
 async def test_a_service_that_cannot_be_asked_is_named(tmp_path):

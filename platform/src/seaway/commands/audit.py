@@ -22,6 +22,7 @@ from seaway.manifest import NAME, find_root, read_manifest
 
 DIFFERENT = 1
 UNREACHABLE = 3
+UNSETTLED = 5
 SILENT_FOR = 2.0
 """Seconds after which a person wants to know that it goes on."""
 
@@ -47,25 +48,36 @@ def audit(
     Compares the streams with what each service says that it has handled, with the rows that it
     keeps, and with the dead letters. Names every difference and exits with 1 if there is one;
     with 3 if a service or the broker cannot be asked. What nobody has settled yet is pending,
-    and no difference, so it may be run at any time. Shows no personal data.
+    and no difference, so it may be run at any time; but with 5 if something is still pending
+    after --settled-within. Shows no personal data.
     """
     asked = _given(service) if service else _of_manifest()
     try:
-        report = asyncio.run(_once(asked, since, settled_within))
+        is_settled, report = asyncio.run(_once(asked, since, settled_within))
     except Unaskable as error:
         print(f"seaway: {error}", file=sys.stderr)
         raise typer.Exit(UNREACHABLE) from error
     for line in as_objects(report) if as_json else as_text(report):
         print(line)
-    raise typer.Exit(0 if report.is_clean else DIFFERENT)
+    if not is_settled:
+        print(f"not settled within {settled_within:g} s", file=sys.stderr)
+    raise typer.Exit(exit_code(report, is_settled=is_settled))
 
 
-async def _once(services: Endpoints, since: str, settled_within: float) -> Report:
+def exit_code(report: Report, *, is_settled: bool) -> int:
+    """Return how it ended: a difference is worse than what is not settled in time."""
+    if not report.is_clean:
+        return DIFFERENT
+    return 0 if is_settled else UNSETTLED
+
+
+async def _once(services: Endpoints, since: str, settled_within: float) -> tuple[bool, Report]:
+    """Return whether all was settled in time, if that was asked for, and the report."""
     from_then = moment_of(since) if since else None
     async with reached() as broker:
-        if settled_within and not await settled(broker, settled_within):
-            print(f"not settled within {settled_within:g} s", file=sys.stderr)
-        return await audited(broker, partial(ask_services, services), from_then, Progress())
+        is_settled = not settled_within or await settled(broker, settled_within)
+        report = await audited(broker, partial(ask_services, services), from_then, Progress())
+        return is_settled, report
 
 
 @dataclass(slots=True)
