@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from acme.users.v1.address import normalised
 from sqlalchemy import DateTime, event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field, SQLModel
-from user_creation.address import normalised
 
 CONNECTIONS = 16
 """As many as our own services have."""

@@ -78,6 +78,9 @@ def test_one_address_is_signed_up_only_so_often_from_anywhere_and_however_it_is_
     written = ["ada@example.org", "ADA@example.org", "Ada@Example.Org"] * 2
     told = [refused_for(rates, f"192.0.{n}.0/24", each) for n, each in enumerate(written)]
     assert told == [0, 0, 0, 0, 0, 12]
+    written = ["ada@bücher.example", "ADA@xn--bcher-kva.example", "ada@BU\u0308CHER.example"] * 2
+    told = [refused_for(rates, f"198.51.{n}.0/24", each) for n, each in enumerate(written)]
+    assert told == [0, 0, 0, 0, 0, 12]
     # What was refused for the address has cost the network nothing.
     assert [refused_for(rates, "192.0.5.0/24") for _ in range(6)] == [0, 0, 0, 0, 0, 12]
 

@@ -75,6 +75,17 @@ async def test_the_owner_of_a_taken_address_is_told_once_a_day(
     assert all("tried to sign up" in m["Subject"] for m in server.parsed())
 
 
+async def test_however_an_address_is_written_its_owner_is_told_once(
+    lite, server, system, rejected, kinds
+):
+    written = ["zoë@bücher.example", "ZOE\u0308@xn--bcher-kva.example", "Zoë@BÜCHER.example"]
+    async with system(lite, clock=lambda: TODAY) as running:
+        for each in written:
+            await running.send(rejected(each))
+        assert kinds(running) == ["KIND_NOTICE"] + ["KIND_NOTICE_SUPPRESSED"] * 2
+    assert len(server.mails) == 1
+
+
 async def test_many_who_try_one_address_at_once_cause_one_mail(
     database, server, system, rejected, kinds
 ):

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid5
 
 import pyarrow.compute as pc
+from acme.users.v1.address import normalised
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from seaway.envelope import SEAWAY
@@ -83,16 +84,16 @@ def delete(table: DeltaTable, which: pc.Expression) -> int:
 
 
 def conversations_of(table: DeltaTable, user_id: str) -> Sequence[str]:
-    """Return the ids of all requests that were the user's, or gave his address."""
+    """Return the ids of all requests that were the user's, or gave his address in any form."""
     files = table.to_pyarrow_dataset()
     columns = ["request_id", "email"]
     his = files.to_table(columns=columns, filter=pc.field("user_id") == user_id)
-    addresses = {email.casefold() for email in his["email"].to_pylist() if email}
+    addresses = {normalised(email) for email in his["email"].to_pylist() if email}
     there = files.to_table(columns=columns, filter=pc.field("email").is_valid())
     given = [
         request_id
         for request_id, email in zip(*there.to_pydict().values(), strict=True)
-        if email.casefold() in addresses
+        if normalised(email) in addresses
     ]
     return sorted({*his["request_id"].to_pylist(), *given} - {None})
 

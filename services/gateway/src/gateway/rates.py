@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
-from unicodedata import normalize
 
+from acme.users.v1.address import normalised
 from seaway.rpc import exhausted
 
 REMEMBERED = 50_000
@@ -94,7 +94,7 @@ class Rates:
         """
         if not self._is_limited:
             return False
-        address = self._key(f"address {_caseless(email)}")
+        address = self._key(f"address {normalised(email)}")
         request = self._key(f"{request_id} {address.hex()}")
         if request in self._admitted:
             return True
@@ -111,7 +111,3 @@ class Rates:
 
     def _key(self, text: str) -> bytes:
         return blake2b(text.encode(), key=self._secret, digest_size=16).digest()
-
-
-def _caseless(text: str) -> str:
-    return normalize("NFC", normalize("NFD", text).casefold())

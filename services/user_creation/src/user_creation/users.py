@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid5
 
 from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
+from acme.users.v1.address import normalised
 from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.database import Database
 from seaway.envelope import SEAWAY
@@ -17,7 +18,6 @@ from sqlalchemy import DateTime, MetaData, select
 from sqlalchemy.engine import Row as Selected
 from sqlmodel import Field, SQLModel
 
-from user_creation.address import normalised
 from user_creation.service import Created
 
 PAGE = 1000

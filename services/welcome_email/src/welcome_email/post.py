@@ -1,13 +1,13 @@
 """Mail that is sent once, as far as mail can promise that."""
 
 import hashlib
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 from acme.users.v1 import CreateUserConfirmed, CreateUserRejected
+from acme.users.v1.address import normalised
 from seaway import Envelope, Unprocessable
 from seaway.errors import DependencyDown
 from seaway.failpoints import crash_here, declare
@@ -78,5 +78,4 @@ class ByMail:
 
 def hidden(address: str) -> str:
     """Return what is the same for the spellings of one address, and does not show it."""
-    caseless = unicodedata.normalize("NFC", unicodedata.normalize("NFD", address).casefold())
-    return hashlib.sha256(caseless.encode()).hexdigest()
+    return hashlib.sha256(normalised(address).encode()).hexdigest()

@@ -1,4 +1,8 @@
-"""When two e-mail addresses are the same."""
+"""When two e-mail addresses are the same, for everybody who has to know.
+
+Not generated: what the contract means by an address is a part of it. It needs the extra
+`addresses`.
+"""
 
 from functools import lru_cache
 from unicodedata import normalize

@@ -3,9 +3,9 @@
 from unicodedata import normalize
 
 import pytest
+from acme.users.v1.address import normalised
 from hypothesis import given
 from hypothesis import strategies as st
-from user_creation.address import normalised
 
 ADDRESSES = st.text().map(lambda text: f"{text}@example.org") | st.text() | st.emails()
 
