@@ -17,6 +17,8 @@ DEPLOYED := platform $(filter services/%,$(MEMBERS))
 DOCKER ?= docker
 IMAGES ?= seaway
 TAG ?= dev
+BUILD := build
+DIST := dist
 # Files of tests that run at once, if all of them do. Most wait for a broker or a process.
 AT_ONCE ?= 3
 # Of the platform's branches, in percent: fewer fail the whole of `make test`, and no part of it.
@@ -85,15 +87,33 @@ lock: $(UV) ## renew requirements.lock and, from it, each image's own (ARGS=--up
 	  $(COMPILE) -c requirements.lock $$member/pyproject.toml -o $$member/requirements.lock; done
 	$(COMPILE) -c requirements.lock --group build -o deploy/images/build.lock
 
+# For each image: its member, what is started in it, and its name.
+EACH_IMAGE = set -e; for member in $(DEPLOYED); do \
+  service=$${member\#services/}; module=$$service; \
+  case $$member in platform) service=monitor; module=seaway.monitor;; esac; \
+  name=$$(echo $$service | tr _ -)
+
 # BASE_IMAGE=python:3.12-slim-bookworm@sha256:… for a release; PIP_CONF=… if your index is not pip's own.
 images: ## build the image of each service with docker (BASE_IMAGE=…@sha256:…, TAG=…)
-	@set -e; for member in $(DEPLOYED); do \
-	  service=$${member#services/}; module=$$service; \
-	  case $$member in platform) service=monitor; module=seaway.monitor;; esac; \
-	  image=$(IMAGES)/$$(echo $$service | tr _ -):$(TAG); echo "$$image"; \
-	  DOCKER_BUILDKIT=1 $(DOCKER) build -q $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) $(PIP_CONF:%=--secret id=pip,src=%) \
+	@$(EACH_IMAGE); image=$(IMAGES)/$$name:$(TAG); echo "$$image"; \
+	  DOCKER_BUILDKIT=1 $(DOCKER) $(BUILD) -q $(BASE_IMAGE:%=--build-arg BASE_IMAGE=%) $(PIP_CONF:%=--secret id=pip,src=%) \
 	    --build-arg SERVICE=$$service --build-arg MEMBER=$$member --build-arg MODULE=$$module \
 	    --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD) -t $$image .; done
+
+.PHONY: sbom charts
+sbom: $(READY) ## write what each image holds of Python into dist/sbom, as CycloneDX
+	@mkdir -p $(DIST)/sbom
+	@$(EACH_IMAGE); echo "$(DIST)/sbom/$$name.cdx.json"; \
+	  PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --no-validate --pyproject $$member/pyproject.toml --output-reproducible \
+	    -o $(DIST)/sbom/$$name.cdx.json $$member/requirements.lock; done
+
+# A chart knows the images of its own version only, so each of those within gets it, too.
+charts: $(READY) ## pack the charts into dist/charts (TAG=…: whose images they install)
+	@rm -rf $(DIST)/helm && mkdir -p $(DIST) && cp -a deploy/helm $(DIST)/helm
+	@sed -i.before 's/^appVersion: .*/appVersion: $(TAG)/' $(DIST)/helm/*/Chart.yaml && rm $(DIST)/helm/*/*.before
+	@for chart in service backbone seaway; do PYTHONPATH=tests/support $(PYTHON) tests/support/helm.py \
+	  package $(DIST)/helm/$$chart --destination $(DIST)/charts || exit 1; done
+	@rm -rf $(DIST)/helm
 
 # STAND_INS=yes, on a Debian: images made of what is here, for where no registry can be reached.
 # Otherwise the images of others are the official ones; each variable of compose.yaml is another.
