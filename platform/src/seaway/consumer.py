@@ -22,7 +22,7 @@ from seaway.failpoints import crash_here, crash_once_sent
 from seaway.fetching import FETCH_WAIT, close_when, filled, keep_alive, told
 from seaway.inbox import Handled, Inbox
 from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away, shown
-from seaway.replies import Answer, counted, decoded, postings, row_of
+from seaway.replies import Answer, count, decoded, postings, row_of
 from seaway.room import Room
 from seaway.service import Subscription
 from seaway.suspects import MOST_KILLS, Suspect, split, told_apart
@@ -228,7 +228,7 @@ class Consumer:
             if isinstance(each, Exception):
                 outcomes += await self.decided(each, [delivery])
             else:
-                fine = [counted(p, next(receipts), delivery, self.subscription) for p in each]
+                fine = [count(p, next(receipts), delivery, self.subscription) for p in each]
                 outcomes.append(Ack() if all(fine) else DeadLetter("OUTCOME_CONFLICT"))
         return outcomes
 

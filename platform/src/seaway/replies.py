@@ -61,7 +61,7 @@ def postings(
     return answers
 
 
-def counted(
+def count(
     posting: Posting, answer: Receipt | Conflict, cause: Delivery, subscription: Subscription
 ) -> bool:
     """Count an answer of the broker, and say whether our reply is the one that it keeps."""

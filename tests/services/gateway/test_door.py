@@ -10,10 +10,10 @@ from acme.gateway.v1.sign_up_pb2 import WatchSignUpRequest
 from acme.users.v1 import CreateUserRequested
 from clocks import Clock
 from connectrpc.errors import ConnectError
+from gateway.admission import Admission
 from gateway.backlog import Backlog
 from gateway.door import Door
 from gateway.rates import Rates
-from gateway.room import Room
 from gateway.settings import GatewaySettings
 from gateway.watchers import Watchers
 from gateways import USERS, a_gateway, open_door, opened, sign_up
@@ -285,16 +285,16 @@ async def test_the_door_shuts_when_requests_wait_too_long_and_opens_when_they_ar
     both = handles("projection", requested, "users.v1.create-confirmed.*")
     owner = handles("owner", requested, "users.v1.redrive.owner.*")
     await apply(broker, declared([USERS], [both, owner]))
-    room = Room(broker, CreateUserRequested, longest=0.05)
-    door = open_door(no_room=room.refusal)
+    admission = Admission(broker, CreateUserRequested, longest=0.05)
+    door = open_door(no_room=admission.refusal)
     async with a_gateway(broker, door) as gateway, gateway.client() as client:
-        await room.look()
+        await admission.look()
         waiting = sign_up(str(uuid4()))
         await opened(client, waiting)
 
         async def shut():
-            await room.look()
-            return room.refusal()
+            await admission.look()
+            return admission.refusal()
 
         await until(shut)
         with refused() as said:
@@ -303,16 +303,16 @@ async def test_the_door_shuts_when_requests_wait_too_long_and_opens_when_they_ar
         await opened(client, waiting)  # of those who are in, nobody is turned away
         async with broker.pull("USERS", "owner") as pull:
             [delivery] = await pull.fetch(1, 5.0)
-            await room.look()
+            await admission.look()
             await opened(client, sign_up(str(uuid4())))  # begun is enough
             await delivery.ack()
 
 
 async def test_however_long_it_waits_if_that_is_what_was_set(broker):
-    room = Room(broker, CreateUserRequested, longest=0)
-    room.backlog.note(seen(1), 0.0)
-    room.backlog.note(seen(1), 10_000.0)
-    assert room.refusal() is None
+    admission = Admission(broker, CreateUserRequested, longest=0)
+    admission.backlog.note(seen(1), 0.0)
+    admission.backlog.note(seen(1), 10_000.0)
+    assert admission.refusal() is None
     assert replace(Door(), no_room=lambda: unavailable("BACKLOG", "x")).no_room()
 
 

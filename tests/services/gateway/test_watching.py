@@ -17,8 +17,8 @@ from acme.gateway.v1.sign_up_pb2 import (
     WatchSignUpRequest,
 )
 from acme.users.v1 import CreateUserRequested
+from gateway.admission import Admission
 from gateway.client import Client
-from gateway.room import Room
 from gateway.watchers import Watchers
 from gateways import (
     USERS,
@@ -161,25 +161,25 @@ async def test_a_full_stream_takes_no_requests_but_tells_of_those_it_has(broker,
 
 async def test_the_last_fifth_of_a_stream_is_for_outcomes(server, broker, client):
     await broker.put_stream({**stream_config(USERS, replicas=1), "max_bytes": 100_000})
-    room = Room(broker, CreateUserRequested)
+    admission = Admission(broker, CreateUserRequested)
     while (kept := (await broker.streams())["USERS"].bytes) < 80_000:
-        await room.look()
-        assert not room.refusal(), kept
+        await admission.look()
+        assert not admission.refusal(), kept
         call, _ = await opened(client, sign_up(str(uuid4()), display_name="x" * 100))
         call.cancel()
-    await room.look()
-    assert room.refusal().reason == "STREAM_FULL"
+    await admission.look()
+    assert admission.refusal().reason == "STREAM_FULL"
     await server.kill()
-    await room.look()
-    assert room.refusal().reason == "STREAM_FULL"
+    await admission.look()
+    assert admission.refusal().reason == "STREAM_FULL"
 
 
 async def test_how_full_it_is_is_known_by_itself(broker, client):
     await opened(client, sign_up(str(uuid4())))
     kept = (await broker.streams())["USERS"].bytes
     await broker.put_stream({**stream_config(USERS, replicas=1), "max_bytes": kept})
-    async with Room(broker, CreateUserRequested) as room:
-        await until(room.refusal)
+    async with Admission(broker, CreateUserRequested) as admission:
+        await until(admission.refusal)
 
 
 async def test_one_client_watches_only_so_much_at_once_and_may_still_sign_up(broker):

@@ -6,10 +6,10 @@ from seaway.process import Process, serve
 from seaway.rpc import Clients, Limits, RpcServer
 from seaway.rpc.web import WebServer
 
+from gateway.admission import Admission
 from gateway.door import Door
 from gateway.page import page
 from gateway.rates import Rates
-from gateway.room import Room
 from gateway.service import SERVICE, SignUps, sign_up_flow
 from gateway.settings import GatewaySettings
 from gateway.watchers import Watchers
@@ -20,8 +20,8 @@ def build(process: Process) -> Service:
     settings = process.settings(GatewaySettings)
     flow = process.during(sign_up_flow(process.broker))
     longest = settings.backlog_seconds
-    room = process.during(Room(process.broker, CreateUserRequested, longest=longest))
-    sign_ups = SignUps(flow, door(settings, room), heartbeat=settings.heartbeat_seconds)
+    admission = process.during(Admission(process.broker, CreateUserRequested, longest=longest))
+    sign_ups = SignUps(flow, door(settings, admission), heartbeat=settings.heartbeat_seconds)
 
     async def ready() -> bool:
         return not await process.health.wrong(process.health.ready)
@@ -56,13 +56,13 @@ def build(process: Process) -> Service:
     return Service("gateway")
 
 
-def door(settings: GatewaySettings, room: Room) -> Door:
+def door(settings: GatewaySettings, admission: Admission) -> Door:
     """Return who may come in."""
     return Door(
         Watchers(at_once=settings.watchers, per_client=settings.watchers_per_client),
         Rates(per_minute=settings.sign_ups_per_minute, per_hour=settings.sign_ups_per_hour),
         Clients.behind(settings.trusted_proxies),
-        room.refusal,
+        admission.refusal,
         anybody_may_reveal=settings.reveal_taken == "anybody",
     )
 

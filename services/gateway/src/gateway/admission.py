@@ -1,4 +1,4 @@
-"""Whether there is room for one more request: in the stream, and before those who handle them."""
+"""Whether one more request is admitted: the stream has room, and little waits before it."""
 
 import asyncio
 from contextlib import suppress
@@ -20,7 +20,7 @@ LOOK_EVERY = 2.0
 BEHIND = "those before you wait to be handled: try again later"
 
 
-class Room:
+class Admission:
     """Knows whether a command's stream has room, and how long commands wait, as of 2 s ago.
 
     It sees settings and counts, and no message. `longest` is in seconds; 0: however long.
