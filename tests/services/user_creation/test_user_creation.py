@@ -9,7 +9,7 @@ from seaway.envelope import Envelope
 from seaway.errors import DependencyDown
 from seaway.process import Process
 from seaway.testing import MemoryBroker, running
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select
 from user_creation.__main__ import build
 from user_creation.service import user_creation
 from user_creation.users import SqlUsers, User, users
@@ -62,6 +62,21 @@ async def test_a_name_that_no_database_holds_takes_nobody_with_it(service, datab
         await system.send(fine, worse)
     assert system.dead_letters == ["INVALID"]
     assert [row.email for row in await stored(database)] == ["ada@example.org"]
+
+
+async def test_a_taken_address_costs_no_statement_more_than_a_free_one(database, requested):
+    async def statements(request):
+        said = []
+        async with database.transaction() as connection:
+            ours = connection.sync_connection
+            event.listen(ours, "before_cursor_execute", lambda *told: said.append(told[2]))
+            created = await SqlUsers(database).add([request])
+        return request.request_id in created, len(said)
+
+    was_free, for_free = await statements(requested("ada@example.org"))
+    taken_was_free, for_taken = await statements(requested("ADA@example.org"))
+    assert (was_free, taken_was_free) == (True, False)
+    assert for_free == for_taken
 
 
 async def test_a_taken_address_is_rejected_so_that_its_owner_can_be_told(service, requested):

@@ -10,6 +10,7 @@ from seaway.database import Database
 from seaway.testing import running
 from welcome_email.ledger import MIGRATIONS, Ledger
 from welcome_email.letters import Letters
+from welcome_email.pace import Pace
 from welcome_email.post import ByMail
 from welcome_email.service import utc_now, welcome_email
 from welcome_email.settings import WelcomeEmailSettings
@@ -81,11 +82,13 @@ def system(settings):
     """Return a function that runs the service on a database, as one process would."""
 
     @asynccontextmanager
-    async def run(database, broker=None, clock=utc_now, **told):
+    async def run(database, broker=None, clock=utc_now, pace=None, **told):
         chosen = settings(**told)
         ledger = Ledger(database)
         async with Relay(chosen) as relay:
-            post = ByMail(Letters(chosen.sender), relay, ledger, chosen.resends, clock)
+            post = ByMail(
+                Letters(chosen.sender), relay, ledger, chosen.resends, clock, pace or Pace()
+            )
             service = welcome_email(post, ledger, clock)
             async with running(service, broker=broker) as system:
                 yield system

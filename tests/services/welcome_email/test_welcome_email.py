@@ -1,5 +1,7 @@
 """From message to mail, and to what is said of it: real mail server, both databases."""
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +9,9 @@ from acme.users.v1 import CreateUserRejected, SignUpEmailHandled
 from prometheus_client import REGISTRY
 from seaway.testing import MemoryBroker
 from sqlalchemy import text
+from waiting import until
 from welcome_email.ledger import Ledger
+from welcome_email.pace import Pace
 
 TODAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -90,9 +94,49 @@ async def test_many_who_try_one_address_at_once_cause_one_mail(
     database, server, system, rejected, kinds
 ):
     async with system(database, clock=lambda: TODAY) as running:
-        await running.send(*(rejected() for _ in range(40)))
+        # Each of them takes as long as the mail did, eight at once.
+        await running.send(*(rejected() for _ in range(40)), within=60.0)
         assert sorted(kinds(running)) == ["KIND_NOTICE"] + ["KIND_NOTICE_SUPPRESSED"] * 39
     assert len(server.mails) == 1
+
+
+async def test_a_notice_that_is_not_sent_takes_as_long_as_the_last_mail(
+    lite, server, system, rejected, kinds
+):
+    server.seconds = 0.3
+    async with system(lite, clock=lambda: TODAY) as running:
+        await running.send(rejected())
+        begun = time.monotonic()
+        await running.send(rejected())
+        assert time.monotonic() - begun >= 0.3
+        assert kinds(running) == ["KIND_NOTICE", "KIND_NOTICE_SUPPRESSED"]
+    assert len(server.mails) == 1
+
+
+class Waiting(Pace):
+    """A pace that is kept until it is told otherwise."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept, self.enough = asyncio.Event(), asyncio.Event()
+
+    async def keep(self):
+        self.kept.set()
+        await self.enough.wait()
+
+
+async def test_it_keeps_nobody_else_from_the_mail_server_meanwhile(
+    lite, server, system, confirmed, rejected
+):
+    pace = Waiting()
+    async with system(lite, clock=lambda: TODAY, pace=pace, smtp_connections=1) as running:
+        await running.send(rejected())
+        suppressed = asyncio.create_task(running.send(rejected(), within=60.0))
+        await pace.kept.wait()
+        greeted = asyncio.create_task(running.send(confirmed(), within=60.0))
+        await until(lambda: len(server.mails) == 2)
+        pace.enough.set()
+        await asyncio.gather(suppressed, greeted)
 
 
 async def test_a_notice_that_failed_leaves_the_day_to_the_next(

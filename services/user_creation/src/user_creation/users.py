@@ -54,8 +54,9 @@ class SqlUsers:
     async def add(self, requests: Sequence[CreateUserRequested]) -> Mapping[str, Created]:
         """Create a user for each request whose address is free; of several, the first gets it.
 
-        One statement. Rows go in by address, and those of one address in the order of the
-        requests, so that two workers wait for each other but never in a circle.
+        Two statements, whether an address is taken or not: how long it takes says nothing. Rows
+        go in by address, and those of one address in the order of the requests, so that two
+        workers wait for each other but never in a circle.
         """
         now = datetime.now(UTC)
         rows = {request.request_id: row(request, now) for request in requests}
@@ -64,7 +65,7 @@ class SqlUsers:
         at = timestamp(now)
         created = {i: Created(rows[i]["user_id"], at) for i in added}
         others = [i for i in rows if i not in added]
-        return created | await self._earlier(others) if others else created
+        return created | await self._earlier(others)
 
     async def _earlier(self, request_ids: Sequence[str]) -> dict[str, Created]:
         """Return those who were created by one of these very requests: it has won before."""

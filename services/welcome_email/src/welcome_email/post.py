@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -15,6 +15,7 @@ from seaway.failpoints import crash_here, declare
 from welcome_email.counting import AMBIGUOUS
 from welcome_email.ledger import Ledger, Reservation
 from welcome_email.letters import Letter, Letters
+from welcome_email.pace import Pace
 from welcome_email.service import utc_now
 from welcome_email.smtp import Deferred, Relay
 
@@ -38,6 +39,7 @@ class ByMail:
     ledger: Ledger
     resend: bool = True
     clock: Callable[[], datetime] = utc_now
+    pace: Pace = field(default_factory=Pace)
 
     async def greet(self, message: Envelope[CreateUserConfirmed]) -> None:
         """Welcome a new user."""
@@ -47,7 +49,10 @@ class ByMail:
         """Tell the owner of an address; False if they have been told today (in UTC)."""
         letter = self.letters.notice(message)
         once = f"{hidden(letter.recipient)}/{self.clock().astimezone(UTC):%Y-%m-%d}"
-        return await self._send(message.id, letter, once)
+        if await self._send(message.id, letter, once):
+            return True
+        await self.pace.keep()  # with no line in hand: others have mail to send
+        return False
 
     async def _send(self, message_id: str, letter: Letter, once: str | None = None) -> bool:
         # First the line: what waits for its turn, or for a server that is away, reserves nothing.
@@ -59,7 +64,8 @@ class ByMail:
                 self._take_note()
             crash_here("E2")
             try:
-                await line.send(letter)
+                with self.pace.sending():
+                    await line.send(letter)
             except (Unprocessable, Deferred, DependencyDown):
                 # It was not taken. But what was ambiguous before stays so.
                 if reservation is Reservation.MADE:
