@@ -172,6 +172,23 @@ async def test_the_story_is_what_is_stored_in_order(broker):
         await flow.story(KEY)
 
 
+async def test_whether_a_conversation_is_open_is_one_question(broker):
+    flow, read, asked = sign_ups(broker), broker.read, []
+
+    async def counted(stream, subject):
+        asked.append(subject)
+        return await read(stream, subject)
+
+    broker.read = counted
+    assert not await flow.is_open(KEY)
+    await flow.open(opening())
+    assert await flow.is_open(KEY)
+    assert asked == [opening().posting().subject] * 2
+    broker.is_away = True
+    with pytest.raises(BrokerUnavailable):
+        await flow.is_open(KEY)
+
+
 @pytest.mark.usefixtures("reading_rarely")
 async def test_a_watch_tells_what_is_there_then_what_follows(broker):
     async with sign_ups(broker) as flow:

@@ -115,6 +115,13 @@ class Flow:
         facts = [fact for fact in await asyncio.gather(*looks) if fact is not None]
         return sorted(facts, key=lambda fact: fact.stage)
 
+    async def is_open(self, key: str) -> bool:
+        """Return whether the command can be seen: the one question that costs the broker least.
+
+        False may mean that it is not visible yet. Raises BrokerUnavailable.
+        """
+        return await self._look(self._places[0], key) is not None
+
     async def _store(self, opening: Envelope[Message]) -> tuple[Fact, bool]:
         with tracing.opening(opening) as traced:
             posting = traced.posting()

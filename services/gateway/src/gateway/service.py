@@ -94,7 +94,7 @@ class SignUps(SignUpServiceServicer):
     async def _answering(self, request_id: str) -> AsyncIterator[None]:
         """Bound the time that the broker may take, and say what it means if it refuses."""
         try:
-            async with patient(lambda: self._flow.story(request_id)):
+            async with patient(lambda: self._flow.is_open(request_id)):
                 yield
         except KeyReused as error:
             said = "this request_id was used before, with other content"
