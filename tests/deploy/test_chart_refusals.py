@@ -49,6 +49,21 @@ BAD = {
         {"broker": {"urlKey": "", "url": "nats://nats:4222"}},
         "gateway: who is it to the broker.*broker.credentialsKey",
     ),
+    "a password in the broker's URL": (
+        "gateway",
+        {"broker": {"urlKey": "", "url": "nats://a:b@nats:4222", "credentialsKey": "seed"}},
+        "gateway: broker.url holds a password",
+    ),
+    "a secret among the settings": (
+        "crm",
+        {"env": {"SEAWAY_CRM_TOKEN": "pat-1"}},
+        r"crm: env.SEAWAY_CRM_TOKEN is a secret.*\(secrets: {my-secret: {key: crm_token}}\)",
+    ),
+    "a password in a URL among them": (
+        "user-creation",
+        {"env": {"SEAWAY_DATABASE_URL": "postgresql+asyncpg://a:b@db/c"}},
+        "user-creation: env.SEAWAY_DATABASE_URL is a secret.*{key: database_url}",
+    ),
     "no Secret for the broker": (
         "gateway",
         {"broker": {"existingSecret": ""}},

@@ -1,5 +1,6 @@
 """The charts of backbone and whole system: valid, confined, and as the services need them."""
 
+import json
 import re
 import subprocess
 import sys
@@ -355,6 +356,11 @@ def test_runbooks_that_nobody_can_open_are_refused(page):
 def test_what_it_says_after_an_install_leads_to_a_sign_up():
     said = run(4, "install", "seaway", SYSTEM, "--dry-run=client")
     notes = said.split("NOTES:")[1]
-    for line in ("port-forward service/seaway-gateway 8080", "helm -n default test seaway"):
+    titles = [json.loads(p.read_text())["title"] for p in BACKBONE.glob("files/dashboards/*.json")]
+    for line in (
+        *("port-forward service/seaway-gateway 8080", "helm -n default test seaway"),
+        "get configmap -l grafana_dashboard=1\n",
+    ):
         assert line in notes
+    assert re.search(r'"(.*)" is the one to begin with', notes)[1] in titles
     assert "8025" in notes

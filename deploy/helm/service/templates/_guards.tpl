@@ -44,6 +44,14 @@
 {{- if and (not $v.broker.urlKey) (not $v.broker.credentialsKey) -}}
 {{- fail (printf "%s: who is it to the broker? broker.url holds no credentials: set broker.credentialsKey" $name) -}}
 {{- end -}}
+{{- if contains "@" $v.broker.url -}}
+{{- fail (printf "%s: broker.url holds a password, and values are no place for it: say only nats://host:4222, and who it is in the Secret that broker.existingSecret names" $name) -}}
+{{- end -}}
+{{- range $setting, $value := $v.env -}}
+{{- if or (regexMatch "(PASSWORD|TOKEN|SECRET_ACCESS_KEY)$" $setting) (regexMatch "://[^/@]*:[^/@]*@" (toString $value)) -}}
+{{- fail (printf "%s: env.%s is a secret, and values are no place for it: put it into a Secret, and say in secrets which key of that it is (secrets: {my-secret: {key: %s}})" $name $setting (trimPrefix "seaway_" (lower $setting))) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $v.database.kind "postgresql") $v.networkPolicy.enabled (not $v.networkPolicy.egress) -}}
 {{- fail (printf "%s: its NetworkPolicy would keep it from PostgreSQL: list the way there in networkPolicy.egress, such as {ports: [{port: 5432}]}, or set networkPolicy.enabled to false" $name) -}}
 {{- end -}}
