@@ -91,6 +91,14 @@ STORES = [
         width=6,
         red_from=1,
     ),
+    Panel(
+        "Purged",
+        "Records of messages that the stream has not kept for a week. None for days: the log says"
+        " why.",
+        "short",
+        [each("sum", "durable", increase("seaway_messages_purged_total"))],
+        width=24,
+    ),
 ]
 
 DIED = "A process died in between: the log names each."

@@ -18,8 +18,8 @@ from postgresql import PostgreSQL
 from proxy import TO_CLIENT, TO_SERVER, Proxy
 from runner import Run
 from seaway.jetstream import JetStream
-from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sql import on
+from sqlalchemy import make_url
 from waiting import until
 
 PER_SECOND = 50.0
@@ -133,18 +133,6 @@ async def seen(run, load, outage, seconds):
         began = time.monotonic()
         await drained(broker)
     return Seen(opened, closed, waiting, time.monotonic() - began, accepted)
-
-
-async def on(store, *statements):
-    """Have the database do something as one transaction; return the last answer."""
-    engine = create_async_engine(store)
-    try:
-        async with engine.begin() as connection:
-            for statement in statements:
-                answer = await connection.execute(text(statement))
-            return answer.scalar() if answer.returns_rows else None
-    finally:
-        await engine.dispose()
 
 
 @asynccontextmanager

@@ -5,8 +5,7 @@ import signal
 import sys
 
 import pytest
-from seaway.database import Database, SqlInbox, inbox_table
-from seaway.database.inbox import trials_table
+from seaway.database import Database, SqlInbox, inbox_table, trials_table
 from seaway.errors import DependencyDown
 from seaway.inbox import Handled, Trials
 from seaway.outcome import RetryPolicy

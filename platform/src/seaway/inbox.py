@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 from seaway.broker import Posting
@@ -64,8 +65,9 @@ class Trials:
 class Inbox(Protocol):
     """What each durable has handled, and what it has tried in vain.
 
-    Kept longer than the stream keeps its messages. The trials are here, and not in the broker's
-    delivery count, because a killed broker forgets that, and other people's deaths raise it.
+    Kept longer than the stream keeps its messages, and then purged. The trials are here, and not
+    in the broker's delivery count, because a killed broker forgets that, and other people's
+    deaths raise it.
     """
 
     def transaction(self, durable: str) -> AbstractAsyncContextManager[Transaction]:
@@ -94,6 +96,14 @@ class Inbox(Protocol):
 
     async def forget(self, durable: str, message_id: str) -> None:
         """Forget the trials of a message, so that a redrive begins anew."""
+
+    async def purge(self, durable: str, first: int, before: datetime) -> int:
+        """Let go of some of what nobody will ask for: old, and gone from the stream.
+
+        That is what was handled before a moment and stood before a place in the stream, and
+        trials from before that moment. Returns of how many messages; 0: there is nothing more to
+        do now. Whoever calls it again and again, from wherever, does no harm.
+        """
 
     @property
     def is_kept(self) -> bool:
@@ -144,6 +154,10 @@ class MemoryInbox:
     async def forget(self, durable: str, message_id: str) -> None:
         """Forget the trials of a message, so that a redrive begins anew."""
         del self.failures[durable, message_id]
+
+    async def purge(self, durable: str, first: int, before: datetime) -> int:
+        """Let go of nothing: it all ends with the process."""
+        return 0
 
     @property
     def is_kept(self) -> bool:
@@ -210,6 +224,10 @@ class NoInbox:
 
     async def forget(self, durable: str, message_id: str) -> None:
         """Do nothing: no trial is on record."""
+
+    async def purge(self, durable: str, first: int, before: datetime) -> int:
+        """Let go of nothing: nothing is kept."""
+        return 0
 
     @property
     def is_kept(self) -> bool:

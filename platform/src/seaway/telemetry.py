@@ -90,6 +90,11 @@ DELIVERY_ATTEMPTS = Histogram(
 BREAKER = Gauge(
     "seaway_breaker_open", "1 while a dependency is away and nothing is fetched.", LABELS
 )
+PURGED = Counter(
+    "seaway_messages_purged_total",
+    "Messages of which no record is kept any more: they have gone from the stream, long ago.",
+    LABELS,
+)
 CONNECTED = Gauge("seaway_nats_connected", "1 while the broker is there.", ("service",))
 RECONNECTS = Counter(
     "seaway_nats_reconnects_total", "How often the broker came back.", ("service",)
@@ -133,7 +138,7 @@ def introduce(subscription: Subscription, breaker: Breaker) -> None:
         SETTLED.labels(*labels, outcome)
     for reason in REASONS:
         DEAD_LETTERS.labels(*labels, reason)
-    for metric in (HANDLER, DELAY, DELIVERY_ATTEMPTS, IN_PROGRESS):
+    for metric in (HANDLER, DELAY, DELIVERY_ATTEMPTS, IN_PROGRESS, PURGED):
         metric.labels(*labels)
     for reply in causes(subscription.handle):
         introduce_message(subscription.service, reply)

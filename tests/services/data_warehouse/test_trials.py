@@ -1,5 +1,7 @@
 """What came of messages that were tried alone: in a folder, and in object storage."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from data_warehouse.place import Place
 from data_warehouse.service import data_warehouse
@@ -40,6 +42,18 @@ def test_one_that_failed_or_was_released_has_killed_nobody(place):
     assert second.begun(DURABLE, "a") == Trials(2, 0)
     second.released(DURABLE, "a")
     assert TrialRecord(place).begun(DURABLE, "a") == Trials(2, 0)
+
+
+def test_what_was_last_tried_long_ago_is_purged(place):
+    record = TrialRecord(place)
+    record.begun(DURABLE, "a")
+    record.begun("another", "a")
+    now = datetime.now(UTC)
+    assert record.purge(DURABLE, now - timedelta(days=37)) == 0
+    assert record.known(DURABLE, ["a"]) != {}
+    assert record.purge(DURABLE, now + timedelta(days=37)) == 1
+    assert (record.known(DURABLE, ["a"]), len(record.known("another", ["a"]))) == ({}, 1)
+    assert record.purge("nobody", now) == 0
 
 
 def test_what_is_done_or_forgotten_is_on_record_no_more(place):

@@ -13,6 +13,7 @@ from waiting import until
 from welcome_email.ledger import Ledger
 from welcome_email.pace import Pace
 
+GREETING = "welcome-email-create-user-confirmed"
 TODAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -63,6 +64,21 @@ async def test_another_process_on_the_same_ledger_sends_nothing_either(
         await second.deliver_all_again()
         assert kinds(second).count("KIND_GREETING") == 1
     assert len(server.mails) == 1
+
+
+async def test_what_the_ledger_knows_of_a_mail_goes_with_what_the_inbox_knows(
+    database, system, confirmed
+):
+    async with system(database) as running:
+        await running.send(confirmed(), confirmed())
+    ledger, ever, now = Ledger(database), datetime(1970, 1, 1, tzinfo=UTC), datetime.now(UTC)
+    places = [handled.sequence async for handled in ledger.accounted(GREETING, 1, 1000)]
+    assert await ledger.purge(GREETING, max(places), now - timedelta(days=1)) == 0
+    assert await ledger.purge(GREETING, max(places), now + timedelta(days=1)) == 1
+    assert await states(database) == [("SENT", 1)]
+    assert len([row async for row in ledger.handled(ever)]) == 1
+    left = [handled.sequence async for handled in ledger.accounted(GREETING, 1, 1000)]
+    assert left == [max(places)]
 
 
 async def test_the_owner_of_a_taken_address_is_told_once_a_day(

@@ -8,6 +8,7 @@ says that its messages are handled: both are kept, or neither. Needs the extra `
 """
 
 from seaway.database.database import Database
-from seaway.database.inbox import SqlInbox, create_inbox, inbox_table, trials_table
+from seaway.database.inbox import SqlInbox
+from seaway.database.inbox_tables import create_inbox, inbox_table, trials_table
 
 __all__ = ["Database", "SqlInbox", "create_inbox", "inbox_table", "trials_table"]

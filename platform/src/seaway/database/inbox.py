@@ -5,30 +5,21 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     Case,
-    Column,
     ColumnElement,
-    Connection,
-    DateTime,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
     Select,
-    Table,
     Text,
     and_,
     any_,
     bindparam,
     case,
     delete,
-    func,
     select,
     tuple_,
     update,
@@ -38,51 +29,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from seaway.broker import Posting
 from seaway.database.database import Database
+from seaway.database.inbox_tables import inbox_table, trials_table
+from seaway.database.purging import purged
 from seaway.errors import DependencyDown, Raced
 from seaway.inbox import Handled, Transaction, Trials
 
 PAGE = 1000
 """Rows that are read at once when all is told."""
-
-inbox_table = Table(
-    "inbox",
-    MetaData(),
-    Column("durable", Text, primary_key=True),
-    Column("message_id", Text, primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("outcome", Text, nullable=False, server_default="ack"),
-    Column("sha256", LargeBinary(32), nullable=False),
-    Column("replies", Text, nullable=False),
-    Column("handled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Index("inbox_by_sequence", "durable", "sequence"),
-)
-"""Each row: one message that one durable is done with."""
-
-
-trials_table = Table(
-    "trials",
-    MetaData(),
-    Column("durable", Text, primary_key=True),
-    Column("message_id", Text, primary_key=True),
-    Column("failures", Integer, nullable=False, default=0),
-    Column("kills", Integer, nullable=False, default=0),
-    Column("begun_by", Text),
-    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-)
-"""Each row: one message that was tried and not handled. `begun_by`: a trial is not over yet."""
-
-
-class Operations(Protocol):
-    """What we use of Alembic's `op`, which no running service imports."""
-
-    def get_bind(self) -> Connection:
-        """Return the connection of the migration."""
-
-
-def create_inbox(op: Operations) -> None:
-    """Create both tables, in a service's first migration: `create_inbox(op)`, op of Alembic."""
-    inbox_table.create(op.get_bind())
-    trials_table.create(op.get_bind())
 
 
 def _find(message_ids: ColumnElement[bool]) -> Select[tuple[str, int, bytes, str]]:
@@ -230,6 +183,26 @@ class SqlInbox:
             if len(rows) < PAGE:
                 return
             after = (rows[-1].sequence, rows[-1].message_id)
+
+    async def purge(self, durable: str, first: int, before: datetime) -> int:
+        """Let go of some of what was handled before a moment, and before a place in the stream.
+
+        Returns of how many messages; 0 as well if another replica is just doing it. Raises
+        DependencyDown.
+        """
+        async with self.purging(durable, first, before) as gone:
+            return len(gone)
+
+    @asynccontextmanager
+    async def purging(
+        self, durable: str, first: int, before: datetime
+    ) -> AsyncIterator[Sequence[str]]:
+        """Yield the ids of what goes, in the transaction in which it goes.
+
+        Raises DependencyDown.
+        """
+        async with noting(self.database.transaction()) as connection:
+            yield await purged(connection, durable, first, before)
 
 
 @dataclass(frozen=True, slots=True)

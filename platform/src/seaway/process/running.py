@@ -16,6 +16,7 @@ from seaway.fetching import told
 from seaway.jetstream import JetStream
 from seaway.process.loop_lag import loop_lag
 from seaway.process.process import Process
+from seaway.process.purging import keep_purging
 from seaway.process.watchdog import MISSES, watchdog
 from seaway.room import Room
 from seaway.service import Service, Subscription
@@ -86,6 +87,7 @@ async def _work(
         room = Room()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_compare(process, process.topology(service), stopping, started))
+            tasks.create_task(keep_purging(process.broker, service, stopping))
             for subscription in service.subscriptions:
                 consumer = _consumer(process, service, subscription, room)
                 tasks.create_task(consumer.run(stopping))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from hashlib import sha256
 from uuid import uuid4
 
@@ -84,11 +85,22 @@ class TrialRecord:
 
     def forget(self, durable: str, message_id: str) -> None:
         """Have nothing on record of it any more."""
-        path = _path(durable, message_id)
+        self._drop(_path(durable, message_id))
+
+    def _drop(self, path: str) -> None:
         store, root = self.place.objects()
         with suppress(FileNotFoundError):
             store.delete_file(f"{root}/{path}")
         self._begun.discard(path)
+
+    def purge(self, durable: str, before: datetime) -> int:
+        """Have nothing on record of what was last tried before a moment; return how many went."""
+        store, root = self.place.objects()
+        there = store.get_file_info(FileSelector(f"{root}/{durable}", allow_not_found=True))
+        old = [f"{durable}/{file.base_name}" for file in there if file.mtime < before]
+        for path in old:
+            self._drop(path)
+        return len(old)
 
     def _read(self, path: str) -> Trial:
         store, root = self.place.objects()

@@ -176,6 +176,10 @@ class DeltaWarehouse:
         await self._run(partial(self._trials.forget, durable, message_id))
         await self._in_company.forget(durable, message_id)
 
+    async def purge(self, durable: str, first: int, before: datetime) -> int:
+        """Let go of trials from before a moment. The rows stay: they are what it is for."""
+        return await self._run(partial(self._trials.purge, durable, before))
+
     @property
     def is_kept(self) -> bool:
         """Yes: it is what the table is for."""

@@ -128,6 +128,13 @@ class Ledger(SqlInbox):
         await self._drop(durable, message_id)
         await super().forget(durable, message_id)
 
+    async def purge(self, durable: str, first: int, before: datetime) -> int:
+        """Let go of some of what the stream has forgotten, and of the mails that followed it."""
+        async with self.purging(durable, first, before) as gone:
+            these = and_(mails.c.durable == durable, mails.c.message_id.in_(gone))
+            await self.database.connection.execute(delete(mails).where(these))
+            return len(gone)
+
     async def handled(self, since: datetime) -> AsyncIterator[Row[SignUpEmailHandled]]:
         """Yield what was settled since a moment, as the event that tells of it.
 
