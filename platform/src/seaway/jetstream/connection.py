@@ -24,6 +24,7 @@ from nats.errors import NoRespondersError, SlowConsumerError
 
 from seaway.broker import Headers
 from seaway.errors import BrokerUnavailable
+from seaway.jetstream.headers import written
 from seaway.telemetry import RECONNECTS
 
 log = structlog.get_logger("seaway.jetstream")
@@ -117,7 +118,7 @@ class Connection:
         """Hand a message to the socket. Raises BrokerUnavailable: nothing is kept for later."""
         try:
             await self._client.publish(
-                subject, data, reply=reply, headers=dict(headers) if headers else None
+                subject, data, reply=reply, headers=written(headers) if headers else None
             )
         except LOST as error:
             raise BrokerUnavailable(f"cannot send to {self.where}: {error!r}") from error
@@ -137,7 +138,7 @@ class Connection:
         try:
             async with patience:
                 answer = await self._client.request(
-                    subject, data, timeout=wait, headers=dict(headers) if headers else None
+                    subject, data, timeout=wait, headers=written(headers) if headers else None
                 )
             vain = CANNOT.search(answer.data) is not None
             return answer
