@@ -140,7 +140,7 @@ def test_who_tells_what_comes_first_is_found(monkeypatch):
         for stage, fact in sorted(self._known.items()):
             if stage >= self._stage:
                 self._stage, self.reached = stage + 1, fact
-                return fact if fact.sequence > self._after else None
+                return fact if stage > self._after else None
         return None
 
     monkeypatch.setattr(Watch, "_next", hasty)

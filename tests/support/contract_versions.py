@@ -5,6 +5,7 @@ what clients send, in the request and in the rejection, and one reason more.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,8 @@ def _made(files, folder, version):
             names = [each.name for each in (*file.message_type, *file.enum_type)]
             offers = f"from {module} import {', '.join(names)}\n"
             (folder / file.name).with_name("__init__.py").write_text(offers)
+    by_hand = Path("acme/users/v1/address.py")
+    shutil.copy(PROTO / "python" / by_hand, folder / by_hand)
     for service in SERVICES:
         about = folder / f"{service}-{version}.dist-info"
         about.mkdir()

@@ -43,7 +43,7 @@ class Watcher:
         self.task = None
 
     async def watch(self, flow):
-        after = self.told[-1].sequence if self.told else 0
+        after = self.told[-1].stage if self.told else -1
         with flow.watch(KEY, after=after, until=self.until) as watch:
             async for fact in watch:
                 self.told.append(fact)
