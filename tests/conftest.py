@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from servers import DATABASES, PostgreSQL
+from databases import DATABASES, PostgreSQL
 
 pytest_plugins = ["goals"]
 

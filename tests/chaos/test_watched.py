@@ -108,7 +108,7 @@ async def watched(folder):
     async with AsyncExitStack() as stack:
         away = {}
         told = {
-            "gateway": 'SEAWAY_STREAM_SECONDS = "2"',
+            "gateway": 'SEAWAY_STREAM_SECONDS = "5"',
             "monitor": 'SEAWAY_LOOK_EVERY = "0.2"',
             "welcome-email": 'SEAWAY_SMTP_PER_SECOND = "0"',
             "data-warehouse": 'SEAWAY_WAREHOUSE_UPKEEP_SECONDS = "2"',

@@ -5,8 +5,8 @@
 
 import pytest
 from brokers import STREAM, InMemory, Real, a_spec
+from databases import IN_CONTAINERS
 from seaway.topology import apply, declared
-from servers import IN_CONTAINERS
 
 BROKERS = {"memory": InMemory, "jetstream": Real}
 if IN_CONTAINERS:

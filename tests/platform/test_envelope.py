@@ -27,7 +27,9 @@ requests = st.builds(
     CreateUserRequested,
     request_id=ids,
     email=st.text(min_size=3, max_size=60),
-    display_name=st.text(min_size=1, max_size=100),
+    display_name=st.text(
+        st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=100
+    ),
     locale=st.sampled_from(["", "en", "de-AT"]),
 )
 

@@ -3,12 +3,12 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+from nats_servers import nats_server
 from seaway.broker import Posting
 from seaway.contract import Stream
 from seaway.jetstream import JetStream
 from seaway.testing import MemoryBroker
 from seaway.topology import DurableSpec
-from servers import nats_server
 
 STREAM = Stream(
     name="TEST",

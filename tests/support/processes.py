@@ -12,7 +12,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from development import WORKER, environment, is_free
-from servers import nats_server
+from nats_servers import nats_server
 from waiting import until
 
 READY_WITHIN = 120.0

@@ -31,9 +31,9 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from invariants import audited, check
+from nats_servers import nats_server
 from processes import Processes, supervised
 from proxy import Proxy
-from servers import nats_server
 from sign_ups import Load, a_request, clients, errors_of
 from sqlalchemy import make_url
 
