@@ -91,7 +91,7 @@ async def test_tail_shows_messages_as_they_are_stored_without_personal_data(dev,
     assert f"users.v1.create-requested.{request.id}" in line
     assert "CreateUserRequested by gateway" in line
     assert "email='***'" in line
-    assert "ada" not in line.lower()
+    assert "ada" not in line.lower().replace(request.id, "")
 
 
 async def test_tail_shows_personal_data_when_asked_to(dev, broker):
@@ -111,13 +111,14 @@ async def test_tail_shows_only_the_subject_that_is_asked_for(dev, broker):
 
 
 async def test_tail_shows_what_it_cannot_decode_as_such(dev, broker):
-    subject = f"users.v1.create-requested.{uuid4()}"
+    key = str(uuid4())
+    subject = f"users.v1.create-requested.{key}"
     headers = {"ce-type": "acme.users.v1.CreateUserRequested"}
     with Tail(dev.folder, "--show-personal") as tail:
         await broker.publish([Posting("USERS", subject, b"\xffada", headers)])
         line = tail.line()
     assert "UNDECODABLE: 4 bytes that say to be acme.users.v1.CreateUserRequested" in line
-    assert "ada" not in line
+    assert "ada" not in line.replace(key, "")
 
 
 async def test_trace_tells_who_said_what_because_of_what_and_who_has_not_acted(dev, broker):
@@ -133,7 +134,7 @@ async def test_trace_tells_who_said_what_because_of_what_and_who_has_not_acted(d
     assert f"#2  CreateUserConfirmed  users.v1.create-confirmed.{request.id}" in second
     assert "by user-creation-create-user-requested, caused by CreateUserRequested, af" in second
     assert rest == ["not acted yet:", f"  {DURABLE}: CreateUserConfirmed #2 waits"]
-    assert "ada" not in told.stdout.lower()
+    assert "ada" not in told.stdout.lower().replace(request.id, "")
 
 
 async def test_trace_says_so_when_everybody_has_acted(dev, broker):

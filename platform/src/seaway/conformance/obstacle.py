@@ -11,11 +11,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from seaway.conformance.promise import NotTried
 from seaway.conformance.tap import Said, Tap
 from seaway.errors import BrokerUnavailable, SettingsError
 from seaway.jetstream import JetStream
+from seaway.jetstream.starting import answered
 from seaway.topology import Config
+
+log = structlog.get_logger("seaway.conformance")
 
 FULL = json.dumps({"error": {"code": 503, "err_code": 10023, "description": "no room"}}).encode()
 """How a broker refuses a message that it has no room for."""
@@ -73,7 +78,7 @@ class Receipts:
         if self._whole is None:
             self._whole = (await self.broker.streams())[self.stream].config
         self.tap.hold = self._take
-        await self.broker.put_stream({**self._whole, "subjects": list(self.kept)})
+        await self._put({**self._whole, "subjects": list(self.kept)})
 
     async def refuse(self) -> None:
         """Refuse what waits, and all that follows."""
@@ -82,11 +87,15 @@ class Receipts:
         for said in waiting:
             await self._take(said)
 
+    async def _put(self, config: Config) -> None:
+        # The machine may be slow. What was begun is to be ended, or all that follows fails too.
+        await answered(self.broker, lambda: self.broker.put_stream(config), log.info)
+
     async def release(self) -> None:
         """Store what waits, and give the receipts."""
         self.tap.hold, self._refusing = None, False
         if self._whole is not None:
-            await self.broker.put_stream(self._whole)
+            await self._put(self._whole)
             self._whole = None
         waiting, self._waiting = self._waiting, []
         for said in waiting:
