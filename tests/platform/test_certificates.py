@@ -24,8 +24,6 @@ from seaway.rpc.web import WebServer
 from structlog.testing import capture_logs
 from web import JSON, PATH, framed
 
-pytestmark = pytest.mark.timeout(60)
-
 SERVICE = DESCRIPTOR.services_by_name["SignUpService"]
 STREAM = {"content-type": "application/connect+json"}
 
@@ -34,15 +32,22 @@ class Servicer:
     """Says whether it knows the caller, and goes on with a stream when it is told to."""
 
     def __init__(self):
-        self.go_on = asyncio.Semaphore(0)
+        self._streams = []
+
+    def go_on(self):
+        """Have each stream tell once more, whether it waits for that yet or not."""
+        for stream in self._streams:
+            stream.release()
 
     async def GetSignUp(self, request, context):  # noqa: N802 - gRPC's name
         return SignUpUpdate(reason="known" if is_verified(context) else "unknown")
 
     async def SignUp(self, request, context):  # noqa: N802
+        more = asyncio.Semaphore(0)
+        self._streams.append(more)
         while True:
             yield SignUpUpdate(reason="known" if is_verified(context) else "unknown")
-            await self.go_on.acquire()
+            await more.acquire()
 
     WatchSignUp = SignUp
 
@@ -138,8 +143,7 @@ async def test_new_files_are_used_for_who_connects_then_and_streams_go_on(mounte
             assert await seen(after, ports) == ["known"] * 2
             assert await seen(Person(ours, known_by=theirs), ports) == [None, None]
             for _ in range(3):
-                servicer.go_on.release()
-                servicer.go_on.release()
+                servicer.go_on()
                 assert (await by_rpc.read()).reason == "known"
                 assert b"known" in await anext(told)
         by_rpc.cancel()
