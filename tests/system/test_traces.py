@@ -141,8 +141,9 @@ def test_the_table_s_batch_is_linked_to_each_message_and_each_answer_to_the_batc
     about = traced.alone.request_id
     answer = traced.one(f"create {CONFIRMED}", "user-creation", about)
     kept = traced.one(f"create {IN_TABLE}", "data-warehouse", about)
-    [batch] = [s for s in traced.spans.named("process USERS") if answer.id in s.links]
-    assert batch.id in (kept.parent, *kept.links)
+    # More than one, if the machine is so slow that it came again.
+    batches = [s.id for s in traced.spans.named("process USERS") if answer.id in s.links]
+    assert {kept.parent, *kept.links} & {*batches}
 
 
 def test_a_batch_is_one_span_and_each_of_its_messages_goes_on_in_its_own_trace(traced):
