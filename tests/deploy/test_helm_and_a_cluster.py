@@ -5,7 +5,7 @@ import json
 
 import pytest
 from api_server import ApiServer
-from helm import SYSTEM, Refused, run
+from helm import SYSTEM, Operator, Refused
 from kubelet import Paper
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -18,14 +18,10 @@ def cluster(request, tmp_path_factory):
         yield Cluster(request.param, api)
 
 
-class Cluster:
+class Cluster(Operator):
     def __init__(self, version, api):
-        self.version = version
-        self.api = api
+        super().__init__(version, api)
         self.helm("install", "seaway", SYSTEM, "--wait", "--timeout", "300s")
-
-    def helm(self, *arguments):
-        return run(self.version, *arguments, "--kubeconfig", self.api.kubeconfig)
 
     def get(self, plural, name):
         return self.api.objects.get(plural, "default", name)

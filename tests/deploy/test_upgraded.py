@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from api_server import ApiServer, changed
-from helm import PROFILES, SYSTEM, Refused, run
+from helm import PROFILES, SYSTEM, Operator, Refused, run
 from kubelet import Paper
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -28,14 +28,7 @@ def cluster(request, tmp_path):
         yield Cluster(request.param, api)
 
 
-class Cluster:
-    def __init__(self, version, api):
-        self.version = version
-        self.api = api
-
-    def helm(self, *arguments):
-        return run(self.version, *arguments, "--kubeconfig", self.api.kubeconfig)
-
+class Cluster(Operator):
     def passwords(self):
         """What every Secret of the release says, Helm's own left out."""
         found, _ = self.api.objects.all("secrets", "default")

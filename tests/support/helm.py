@@ -122,5 +122,16 @@ def containers(pod):
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
+class Operator:
+    """Somebody with Helm of one version and a cluster."""
+
+    def __init__(self, version, api):
+        self.version = version
+        self.api = api
+
+    def helm(self, *arguments):
+        return run(self.version, *arguments, "--kubeconfig", self.api.kubeconfig)
+
+
 if __name__ == "__main__":
     print(run(4, *sys.argv[1:]), end="")

@@ -54,12 +54,12 @@ class SignUps(SignUpServiceServicer):
     ) -> AsyncIterator[api.SignUpUpdate]:
         """Accept a request, once it is stored for good, and tell what becomes of it."""
         check(request)
-        is_known = self._door.sign_up(request, context)
+        came_before = self._door.sign_up(request, context)
         story = Story(request.request_id, reveal_taken=request.reveal_taken)
         stopwatch = Stopwatch()
         until = END[request.until]
         with ExitStack() as seat, self._flow.watch(request.request_id, until=until) as watch:
-            if await self._accept(request, watch, is_known=is_known):
+            if await self._accept(request, watch, came_before=came_before):
                 seat.enter_context(self._door.watch(context))
             async for update in self._updates(watch, story, stopwatch):
                 yield update
@@ -100,7 +100,9 @@ class SignUps(SignUpServiceServicer):
             said = "this request_id was used before, with other content"
             raise Refusal(grpc.StatusCode.ABORTED, "REQUEST_ID_REUSED", said) from error
 
-    async def _accept(self, request: api.SignUpRequest, watch: Watch, *, is_known: bool) -> bool:
+    async def _accept(
+        self, request: api.SignUpRequest, watch: Watch, *, came_before: bool
+    ) -> bool:
         """Accept a request; return whether it was before: who asks again only watches.
 
         Of one that may have been, that is asked first: a repeat would be refused by the broker,
@@ -109,7 +111,7 @@ class SignUps(SignUpServiceServicer):
         asked = command(request)
         no_room = self._door.no_room()
         async with self._answering(request.request_id):
-            if (is_known or no_room) and await self._flow.rejoin(asked, watch):
+            if (came_before or no_room) and await self._flow.rejoin(asked, watch):
                 return True
             if no_room:
                 raise no_room
