@@ -12,7 +12,6 @@ import pytest
 from postgresql import PostgreSQL
 from seaway.broker import Posting
 from seaway.database import Database, SqlInbox, inbox_table
-from seaway.database.inbox import noting
 from seaway.errors import DependencyDown, Raced, SettingsError, Unprocessable
 from seaway.inbox import Handled
 from sqlalchemy import Column, MetaData, Table, Text, func, select, text
@@ -639,31 +638,33 @@ async def test_what_postgresql_says_is_put_down_to_whose_fault_it_is(on_postgres
             await connection.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"))
 
 
-@pytest.mark.parametrize("locked", ["trials", "inbox"])
-async def test_notes_that_cannot_be_taken_are_no_fault_of_the_message(on_postgresql, locked):
-    inbox = SqlInbox(on_postgresql)
-    notes = [
+def all_notes(database):
+    """Everything that is noted about a message beside its handling, yet to be done."""
+    inbox = SqlInbox(database)
+    return [
         inbox.trouble("taker", ["a"]),
         inbox.begun("taker", "a", 2),
         inbox.failed("taker", ["a"], 2),
         inbox.released("taker", ["a"]),
         inbox.forget("taker", "a"),
     ]
-    async with AsyncExitStack() as stack:
-        # Not with our own pool: its connections would be those that hold the lock.
-        other = Database(on_postgresql._url, on_postgresql.schema, on_postgresql._migrations)
-        await stack.enter_async_context(other)
-        holder = await stack.enter_async_context(other.transaction())
-        await holder.execute(text(f"LOCK TABLE {locked} IN ACCESS EXCLUSIVE MODE"))
-        told = await asyncio.gather(*notes, return_exceptions=True)
-    hindered = told if locked == "trials" else [told[1]]
-    assert {type(error) for error in hindered} == {DependencyDown}
 
 
-async def test_a_note_that_takes_too_long_is_no_fault_of_the_message(on_postgresql):
-    with pytest.raises(DependencyDown):
-        async with noting(on_postgresql.transaction()) as connection:
-            await connection.execute(text("SELECT pg_sleep(10)"))
+async def test_notes_that_cannot_be_taken_are_no_fault_of_the_message(on_postgresql):
+    async with on_postgresql.transaction() as connection:
+        await connection.execute(text("ALTER TABLE trials RENAME TO somewhere"))
+    told = await asyncio.gather(*all_notes(on_postgresql), return_exceptions=True)
+    assert [type(error) for error in told] == [DependencyDown] * len(told)
+
+
+async def test_notes_that_somebody_else_keeps_locked_are_waited_for_another_time(
+    on_postgresql, migrations
+):
+    schema, url = on_postgresql.schema, on_postgresql._url
+    async with Database(url, schema, migrations) as other, other.transaction() as holder:
+        await holder.execute(text("LOCK TABLE trials IN ACCESS EXCLUSIVE MODE"))
+        told = await asyncio.gather(*all_notes(on_postgresql), return_exceptions=True)
+    assert [type(error) for error in told] == [DependencyDown] * len(told)
 
 
 async def test_what_the_database_thinks_of_a_statement_stays_its_own_error(database):
