@@ -182,7 +182,7 @@ REASONS = {CreateUserRejected.REASON_EMAIL_TAKEN: "EMAIL_TAKEN"}
 
 
 def token_of(stage: int) -> str:
-    """Return what says how far a client has been told. It is the same in every conversation."""
+    """Return what says how far a client was told: the same for all (docs/decisions/0013)."""
     return str(stage + 1)
 
 
