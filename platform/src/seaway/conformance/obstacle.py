@@ -194,6 +194,8 @@ class Door:
                 await self._open.wait()
                 writer.write(chunk)
                 await writer.drain()
+            # To hang up is an answer, too. A server does so that hears nothing for a while.
+            await self._open.wait()
             writer.write_eof()
 
     def _note(self) -> None:
