@@ -32,7 +32,7 @@ dev: $(READY) ## start everything: broker, services; Ctrl-C stops it
 	@exec $(BIN)/seaway dev $(ARGS)
 
 test: $(READY) ## run all tests (ARGS='-k watch' for some)
-	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED) -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder) $(ARGS)
+	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED) -n $(AT_ONCE) --dist loadfile) $(ARGS)
 
 chaos: $(READY) ## every fault in full size, up to an hour (SEAWAY_SEED=n repeats it, SEAWAY_CHAOS=long takes hours)
 	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(ARGS)
