@@ -1,7 +1,10 @@
 """What all rooms of the tests need."""
 
 import asyncio
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,23 @@ IN_CI = bool(os.environ.get("CI"))
 HERE = Path(__file__).parent
 LOGGED = structlog.get_config()
 UNMEASURED = {"chaos", "services"}
+MEMORY = Path("/dev/shm")
+ROOM = 8 << 30
+"""Bytes: more than twice what a whole run keeps at a time."""
+
+
+def pytest_configure(config):
+    """Keep what a whole run stores in memory, where there is room for it.
+
+    Hundreds of brokers and databases that write each message through make one disk stall for
+    seconds, and a time-out that runs out by that says nothing. Memory survives the kill of a
+    process; the power cuts and full disks of tests/chaos bring file systems of their own.
+    """
+    at_once = getattr(config.option, "numprocesses", None)
+    if at_once and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="seaway-", dir=MEMORY)
+        Path(tempfile.tempdir).chmod(0o755)  # PostgreSQL is not root
+        atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
 def _failed_if_skipped(report):

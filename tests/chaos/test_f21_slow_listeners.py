@@ -7,7 +7,7 @@ both alike.
 """
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from statistics import quantiles
+from statistics import median, quantiles
 
 import psutil
 import pytest
@@ -25,8 +25,10 @@ FAR = 0.5
 """Seconds to the object store, and as many back; a commit asks it several times."""
 ARRIVING = 40.0
 """People a second."""
-ROUNDS = 4
-"""In each some sign up beside quick listeners, and as many beside a slow one."""
+ROUNDS = 5
+"""In each some sign up beside quick listeners, and as many beside a slow one. The middle round
+counts: a disk that stalls for a moment makes the longest waits of the round that it falls into.
+"""
 SPIKE = 0.02
 """Seconds by which a shared machine may differ from itself."""
 MEGABYTE = 1 << 20
@@ -70,7 +72,7 @@ def slowed(slow, them, link):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("slow", ["mail", "warehouse", "crm"])
 async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size, goal, slow):
-    people, at = size(smoke=100, full=1_200), size(smoke=90, full=99)
+    people, at = size(smoke=125, full=1_500), size(smoke=90, full=99)
     quick, late, behind, grown = [], [], 0, 0.0
     async with (
         Run(tmp_path, store) as run,
@@ -83,16 +85,17 @@ async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size,
         before = resident(listener)
         for _ in range(ROUNDS):
             await caught_up(run)  # or those beside the quick ones would pay for the others
-            quick += await waits(run, people // ROUNDS)
+            quick.append(await waits(run, people // ROUNDS))
             slowed(slow, them, link)
-            late += await waits(run, people // ROUNDS)
+            late.append(await waits(run, people // ROUNDS))
             behind += await left(broker, DURABLES[listener.module])
             grown = max(grown, resident(listener) - before)
             slowed(None, them, link)
         await caught_up(run)
         await run.check()
-    # Of a hundred the p99 is the longest wait, and one spike of a shared machine makes it.
-    usual, waited = (quantiles(each, n=100)[at - 1] for each in (quick, late))
+    usual, waited = (
+        median(quantiles(each, n=100)[at - 1] for each in rounds) for rounds in (quick, late)
+    )
     met, ratio = waited <= usual * 1.2 + SPIKE, round(waited / usual, 2)
     print(f"\n  {slow}: p{at} {waited:.3f} s, beside quick ones {usual:.3f} s")
     print(f"  {behind} messages waited for it; it took {grown:.0f} MB more")

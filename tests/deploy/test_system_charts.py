@@ -21,6 +21,7 @@ from helm import (
     SYSTEM,
     VALUES,
     Refused,
+    containers,
     golden_text,
     of_kind,
     pods_of,
@@ -50,6 +51,16 @@ def test_helm_finds_nothing_wrong(profile, version):
 @every_profile
 def test_both_helms_make_the_same_of_it(profile):
     assert system(profile, 3) == system(profile, 4)
+
+
+@every_profile
+def test_every_image_comes_from_the_registry_that_is_named(profile):
+    named = ("--set", "global.imageRegistry=registry.example/deep")
+    text = system_text(profile, 4, "1.37.0", *named)
+    pods = pods_of(one for one in yaml.safe_load_all(text) if one)
+    images = {one["image"] for pod in pods.values() for one in containers(pod)}
+    assert len(images) >= len(SERVICES)
+    assert {i for i in images if not i.startswith("registry.example/deep/")} == set()
 
 
 @pytest.mark.parametrize("kubernetes", ["1.30", "1.37"])

@@ -698,6 +698,49 @@ async def test_never_more_is_fetched_than_can_be_begun():
     assert max(broker.asked) == 6
 
 
+@pytest.mark.parametrize(("waiting", "begun"), [(1, 1), (3, 2), (5, 2)])
+async def test_a_batch_begins_beside_another_only_in_a_backlog(waiting, begun):
+    broker, sizes, go_on = Watched(), [], asyncio.Event()
+
+    async def handle(messages):
+        sizes.append(len(messages))
+        await go_on.wait()
+        return [None for _ in messages]
+
+    worker = await Worker.made(broker, handle, up_to=2, at_once=2)
+    await worker.send(*people(waiting))
+    async with Running(worker.consumer):
+        await until(lambda: len(sizes) == begun)
+        await worker.send(a_request("late"))
+        await asyncio.sleep(0.05)
+        assert len(sizes) == begun
+        assert broker.asked == [4]
+        go_on.set()
+        await until(worker.is_settled)
+    assert sum(sizes) == waiting + 1
+
+
+async def test_a_batch_is_fetched_beside_another_while_more_is_waiting():
+    broker, sizes, go_on = Watched(), [], [asyncio.Event() for _ in range(9)]
+
+    async def handle(messages):
+        sizes.append(len(messages))
+        await go_on[len(sizes) - 1].wait()
+        return [None for _ in messages]
+
+    worker = await Worker.made(broker, handle, up_to=2, at_once=2)
+    await worker.send(*people(7))
+    async with Running(worker.consumer):
+        await until(lambda: len(sizes) == 2)
+        go_on[0].set()
+        await until(lambda: len(sizes) == 3)  # the second batch is still in hand
+        for each in go_on:
+            each.set()
+        await until(worker.is_settled)
+    assert broker.asked[:2] == [4, 2]
+    assert sizes == [2, 2, 2, 1]
+
+
 async def test_a_durable_that_is_gone_is_waited_for(broker, monkeypatch, logs):
     monkeypatch.setattr(module, "FETCH_WAIT", 0.01)
     worker = await Worker.made(broker, by_name())

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 from acme.users.v1 import CreateUserConfirmed, SignUpEmailHandled
-from seaway.errors import ContractError, SeawayError
+from seaway.errors import BrokerUnavailable, ContractError, SeawayError
+from seaway.jetstream import JetStream
 from seaway.testing import Crash, ServiceProcess, crash_points, killed_at
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,23 @@ def a_user(name="Ada"):
 
 def lines(settings):
     return len(Path(settings["BOOK"]).read_text().splitlines())
+
+
+async def test_a_broker_that_did_not_answer_in_time_is_told_once_more(forgetful, monkeypatch):
+    user, publish, told = a_user(), JetStream.publish, []
+
+    async def unheard(broker, postings):
+        told.append(await publish(broker, postings))
+        if len(told) < 3:
+            raise BrokerUnavailable("its disk stalls")
+        return told[-1]
+
+    command, settings = forgetful
+    async with killed_at(Crash("U1"), command, settings) as system:
+        monkeypatch.setattr(JetStream, "publish", unheard)
+        await system.send(user)
+        assert await system.published() == [user, SignUpEmailHandled(request_id=user.request_id)]
+    assert [receipt.repeated for [receipt] in told] == [False, True, True]
 
 
 @pytest.mark.parametrize(

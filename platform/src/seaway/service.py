@@ -123,11 +123,14 @@ class Service:
         message: type[M],
         *,
         up_to: int = 256,
+        at_once: int = 1,
         within: float = 0.0,
         start: Start = "beginning",
     ) -> Callable[[BatchHandler[M]], BatchHandler[M]]:
         """Handle messages of one type, as many as are waiting, in one transaction.
 
+        With `at_once` above 1 a backlog is handled in as many transactions side by side, so that
+        one is published while another waits for the database; their order is not kept, then.
         The handler returns, for each message in the same order, what it caused. If it raises
         Unprocessable, the batch is halved until the one to blame is alone. Where it knows which
         ones failed it returns their errors in the place of what they caused: those are retried
@@ -135,7 +138,9 @@ class Service:
         """
 
         def subscribe(handler: BatchHandler[M]) -> BatchHandler[M]:
-            self._listen(message, handler, up_to=up_to, at_once=1, within=within, start=start)
+            self._listen(
+                message, handler, up_to=up_to, at_once=at_once, within=within, start=start
+            )
             return handler
 
         return subscribe

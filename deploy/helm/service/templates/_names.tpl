@@ -27,9 +27,12 @@ helm.sh/chart: {{ printf "service-%s" .Chart.Version }}
 {{- .Values.image.tag | default .Values.global.imageTag | default .Chart.AppVersion -}}
 {{- end -}}
 
+{{- define "service.registry" -}}
+{{- with .Values.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- end -}}
+
 {{- define "service.image" -}}
-{{- $image := .Values.image.repository -}}
-{{- with .Values.global.imageRegistry }}{{ $image = printf "%s/%s" (trimSuffix "/" .) $image }}{{ end -}}
+{{- $image := printf "%s%s" (include "service.registry" .) .Values.image.repository -}}
 {{- if .Values.image.digest -}}
 {{ printf "%s@%s" $image .Values.image.digest }}
 {{- else -}}

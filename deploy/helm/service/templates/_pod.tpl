@@ -94,7 +94,11 @@ securityContext: {{- include "service.confined" .all | nindent 2 }}
 
 {{- define "service.sidecar" -}}
 - name: {{ .sidecar.name }}
-  image: {{ tpl .sidecar.image .all }}
+  {{- with .sidecar.image }}
+  image: {{ include "service.registry" $.all }}{{ . }}
+  {{- else }}
+  image: {{ include "service.image" .all }}
+  {{- end }}
   {{- with .sidecar.command }}
   command: {{ toJson . }}
   {{- end }}

@@ -38,7 +38,7 @@ def user_creation(users: Users, inbox: Inbox) -> Service:
     service = Service("user-creation", inbox)
     service.projects(CreateUserConfirmed, users.confirmed)
 
-    @service.on_batch(CreateUserRequested, up_to=256)
+    @service.on_batch(CreateUserRequested, up_to=256, at_once=2)
     async def create_users(
         messages: Sequence[Envelope[CreateUserRequested]],
     ) -> Sequence[CreateUserConfirmed | CreateUserRejected]:
