@@ -13,7 +13,7 @@ class Plan:
     """After which the run is cut off; what was measured until then is kept."""
     rounds: int = 5
     warm_up: int = 1
-    patience: float = 240.0
+    patience: float = 330.0
     """Seconds after which no other round begins; a figure says of how many it is the median."""
     requests: int = 20_000
     """Waiting for each side of A."""
