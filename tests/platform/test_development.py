@@ -126,7 +126,8 @@ def test_a_port_is_taken_by_who_listens_and_by_who_only_holds_it():
 # Its socket
 
 
-async def test_a_command_is_answered_and_whatever_else_comes_does_no_harm(folder):
+async def test_a_command_is_answered_and_whatever_else_comes_does_no_harm(folder, monkeypatch):
+    monkeypatch.chdir(folder)  # the path to a socket may have no more than 107 letters
     asked = []
 
     async def answer(request):
@@ -135,7 +136,7 @@ async def test_a_command_is_answered_and_whatever_else_comes_does_no_harm(folder
 
     def say(line):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(os.path.relpath(folder / "dev.sock"))
+            connection.connect("dev.sock")
             connection.sendall(line)
             return connection.recv(100)
 

@@ -57,9 +57,8 @@ class Consumer:
         a dependency is away nothing is fetched but, now and then, one message to see. A batch is
         begun beside another only in a backlog: else both would be smaller, and dearer.
         """
-        up_to, at_once = self.subscription.up_to, self.subscription.at_once
+        up_to, at_once, backlog = self.subscription.up_to, self.subscription.at_once, True
         in_hand: set[asyncio.Task[None]] = set()
-        side_by_side = True
         async with (
             self.broker.pull(self.subscription.stream.name, self.subscription.durable) as pull,
             asyncio.TaskGroup() as tasks,
@@ -67,13 +66,12 @@ class Consumer:
             tasks.create_task(close_when(stopping, pull))
             while not await told(stopping, within=self.breaker.pause()):
                 await self.room.opened()
-                busy = len(in_hand) == at_once or self.breaker.is_open or not side_by_side
-                if in_hand and busy:
+                if in_hand and (len(in_hand) == at_once or self.breaker.is_open or not backlog):
                     await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 most = 1 if self.breaker.is_open else (at_once - len(in_hand)) * up_to
                 deliveries = await self.fetch(pull, most, stopping)
-                side_by_side = up_to == 1 or len(deliveries) == most
+                backlog = up_to == 1 or len(deliveries) == most
                 if not deliveries:
                     self.breaker.idle()
                 others, suspects = await self.told_apart(deliveries)
