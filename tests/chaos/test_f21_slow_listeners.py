@@ -25,9 +25,9 @@ FAR = 0.5
 """Seconds to the object store, and as many back; a commit asks it several times."""
 ARRIVING = 40.0
 """People a second."""
-ROUNDS = 5
-"""In each some sign up beside quick listeners, and as many beside a slow one. The middle round
-counts: a disk that stalls for a moment makes the longest waits of the round that it falls into.
+ROUND = {"smoke": 25, "full": 100}
+"""Who sign up beside quick listeners, and as many beside a slow one. The middle round counts, and
+rounds are short: a disk that stalls for a moment makes the longest waits of the one it falls into.
 """
 SPIKE = 0.02
 """Seconds by which a shared machine may differ from itself."""
@@ -72,7 +72,7 @@ def slowed(slow, them, link):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("slow", ["mail", "warehouse", "crm"])
 async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size, goal, slow):
-    people, at = size(smoke=125, full=1_500), size(smoke=90, full=99)
+    people, at = size(**ROUND), size(smoke=90, full=99)
     quick, late, behind, grown = [], [], 0, 0.0
     async with (
         Run(tmp_path, store) as run,
@@ -81,14 +81,14 @@ async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size,
     ):
         await broker.connected()
         listener = getattr(them, slow)
-        await waits(run, people // 2)
+        await waits(run, 2 * people)
         await caught_up(run)  # everything is warm: a table's first commit loads 50 MB of libraries
         before = resident(listener)
-        for _ in range(ROUNDS):
+        for _ in range(size(smoke=5, full=15)):
             await caught_up(run)  # or those beside the quick ones would pay for the others
-            quick.append(await waits(run, people // ROUNDS))
+            quick.append(await waits(run, people))
             slowed(slow, them, link)
-            late.append(await waits(run, people // ROUNDS))
+            late.append(await waits(run, people))
             behind += await left(broker, DURABLES[listener.module])
             grown = max(grown, resident(listener) - before)
             slowed(None, them, link)

@@ -18,6 +18,8 @@ from h2.exceptions import ProtocolError
 from raw_http2 import PATH, raw
 
 RESETS_A_SECOND = 2000
+RESETTING = 2
+"""Connections that do so."""
 IDLE = (50, 20)
 """Connections, and calls on each whose request never comes."""
 LARGE = 3_000_000
@@ -26,15 +28,17 @@ A_ROUND = 0.02
 
 
 async def resets(port, until, done):
-    """Calls that are given up as soon as they are made."""
+    """Calls that are given up as soon as they are made; what came too late is made up for."""
     request = GetSignUpRequest(request_id=str(uuid4()))
+    began, sent = time.monotonic(), 0
     async with raw(port) as connection:
-        while (began := time.monotonic()) < until and connection.is_open:
-            for _ in range(int(RESETS_A_SECOND / 2 * A_ROUND)):
+        while (now := time.monotonic()) < until and connection.is_open:
+            due = int((now - began) * RESETS_A_SECOND / RESETTING)
+            for _ in range(due - sent):
                 connection.reset(connection.begin("GetSignUp", request))
-                done["resets"] += 1
+            done["resets"], sent = done["resets"] + due - sent, due
             await connection.flush()
-            await asyncio.sleep(max(0.0, began + A_ROUND - time.monotonic()))
+            await asyncio.sleep(A_ROUND)
 
 
 async def idle(port, until, done):
@@ -96,7 +100,7 @@ async def slow(port, until, done):
 
 async def abused(port, web_port, seconds):
     done, until = Counter(), time.monotonic() + seconds
-    ways = [resets(port, until, done) for _ in range(2)]
+    ways = [resets(port, until, done) for _ in range(RESETTING)]
     ways += [idle(port, until, done) for _ in range(IDLE[0])]
     ways += [large(port, until, done), large_by_web(web_port, until, done)]
     ways += [slow(port, until, done)]

@@ -4,6 +4,7 @@ async with nats_cluster() as cluster:           # formed: streams can be made
     await cluster.servers["n1"].kill()
     cluster.part("n2")                          # n2 and the others hear nothing of each other
     cluster.heal()
+    await cluster.caught_up("USERS")            # one more may be killed or cut off
 """
 
 import tempfile
@@ -83,6 +84,31 @@ class Cluster:
         async with JetStream(self.url, "leader") as broker:
             await broker.connected()
             await until(moved, ELECTED_WITHIN)
+
+    async def caught_up(self, stream):
+        """Return when each server has all of a stream and of its durables.
+
+        Two of three can go on without the third only if one of them did not still lack something.
+        """
+
+        async def complete():
+            try:
+                led = [await broker.connection.ask(f"STREAM.INFO.{stream}")]
+                durables = await broker.connection.ask(f"CONSUMER.LIST.{stream}")
+            except BrokerUnavailable:
+                return False
+            led += durables.get("consumers", ())
+            return not durables.get("missing") and all(map(self._has_all, led))
+
+        async with JetStream(self.url, "caught-up") as broker:
+            await broker.connected()
+            await until(complete, ELECTED_WITHIN)
+
+    def _has_all(self, led):
+        """Whether a leader tells of itself and of all the others that they are current."""
+        group = led.get("cluster", {})
+        current = [replica["current"] for replica in group.get("replicas", ())]
+        return bool(group.get("leader")) and current == [True] * (len(self.servers) - 1)
 
     def part(self, name, *, at_once=False):
         """Cut one off from the others: silently, or so that both ends learn of it at once."""
