@@ -15,6 +15,8 @@ from seaway.jetstream import JetStream
 from sign_ups import SignUp, a_request, clients, sign_up
 
 PATIENT = 120.0
+ELSEWHERE = 35
+"""Seconds: a broker that led resigns within 20; then those at it leave one that is 10 silent."""
 REFUSALS = 3
 
 
@@ -83,6 +85,6 @@ async def test_a_broker_without_the_others_stores_nothing_and_its_clients_move_o
     assert accepted == len(run.history)
     assert moved >= partings, "a gateway stayed at a broker that was cut off"
     goal("F5 stored by a broker without the others", 0, "0", hits=refused, least=3 * partings)
-    for what, each, target in (("while a broker is cut off", gaps, 30), ("after", healed, 5)):
-        met, slowest = max(each) < target, max(each)
-        goal(f"F5 gap {what}", slowest, f"< {target} s", hits=moved, least=partings, met=met)
+    slowest = (("while a broker is cut off", max(gaps), ELSEWHERE), ("after", max(healed), 5))
+    for what, gap, target in slowest:
+        goal(f"F5 gap {what}", gap, f"< {target} s", hits=moved, least=partings, met=gap < target)
