@@ -58,14 +58,14 @@ async def fill(broker, count, prefix="", traced=lambda number: ""):
         await broker.publish([opening(number, prefix, traced(number)) for number in numbers])
 
 
-async def drained(broker, process, durable=DURABLE.name):
-    """Wait until nothing is left to do, or nothing is done; return how much is left."""
+async def drained(broker, process, durable=DURABLE.name, to=0):
+    """Wait until no more is left to do, or nothing is done; return how much is left."""
     seen, since = None, time.monotonic()
     while time.monotonic() - since < STUCK_AFTER and process.returncode is None:
         found = (await broker.durables("USERS"))[durable]
         left = found.pending + found.ack_pending
-        if not left:
-            return 0
+        if left <= to:
+            return left
         if (found.pending, found.ack_pending) != seen:
             seen, since = (found.pending, found.ack_pending), time.monotonic()
         await asyncio.sleep(0.05)

@@ -29,10 +29,14 @@ class Figure:
     peer: list[Sample] = field(default_factory=list)
     target: float | None = None
     less_is_better: bool = False
+    by_pairs: bool = False
+    """The ratio is the median of the rounds', not that of the medians: for a small difference."""
 
     @property
     def ratio(self):
         """Ours to the peer's, of the medians."""
+        if self.by_pairs:
+            return median(self.each)
         other = middle(self.peer) if self.peer else None
         return middle(self.ours) / other if other else None
 

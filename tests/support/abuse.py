@@ -17,7 +17,8 @@ from acme.gateway.v1 import GetSignUpRequest, SignUpRequest, WatchSignUpRequest
 from h2.exceptions import ProtocolError
 from raw_http2 import PATH, raw
 
-RESETS_A_SECOND = 2000
+RESETS_A_SECOND = 2050
+"""A few more than the 2,000 that are wanted: the last ones come too late to be counted."""
 RESETTING = 2
 """Connections that do so."""
 IDLE = (50, 20)
