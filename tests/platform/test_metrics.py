@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from acme.users.v1 import CreateUserConfirmed, CreateUserRejected, CreateUserRequested
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 from seaway import Service
 from seaway.breaker import Breaker
 from seaway.health import Health, serving
@@ -17,6 +17,7 @@ from seaway.process.loop_lag import loop_lag
 from seaway.telemetry import (
     LOOP_LAG,
     REASONS,
+    BatchHistogram,
     causes,
     exemplar,
     introduce,
@@ -28,6 +29,25 @@ from waiting import until
 
 def value(name, **labels):
     return REGISTRY.get_sample_value(name, labels)
+
+
+def test_a_batch_put_into_a_histogram_at_once_is_there_as_if_one_by_one():
+    amounts = [0.5, 1, 1.0, 1.5, 2, 7, 1_000_000, 0]  # on a bound, between two, beyond them all
+    told = []
+    for kind in (BatchHistogram, Histogram):
+        registry = CollectorRegistry()
+        series = kind("took", "A while.", ("by",), buckets=(1, 2, 5), registry=registry).labels(
+            "x"
+        )
+        if kind is BatchHistogram:
+            series.observe_all(amounts)
+            series.observe_all([])
+        else:
+            for amount in amounts:
+                series.observe(amount)
+        told.append([(s.name, s.labels, s.value) for m in registry.collect() for s in m.samples])
+    assert told[0] == told[1]
+    assert len(told[0]) == 6
 
 
 def test_what_a_handler_may_cause_is_what_its_signature_says():

@@ -7,8 +7,9 @@ No label and no log line holds personal data.
 import logging
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +42,17 @@ REASONS = (
 )
 """The platform's own, of a dead letter. A service adds what it raises."""
 
+
+class BatchHistogram(Histogram):
+    """A histogram that takes a batch at once: one by one costs each message a microsecond."""
+
+    def observe_all(self, amounts: Collection[float]) -> None:
+        """Observe each of these amounts."""
+        self._sum.inc(sum(amounts))
+        for bucket, count in Tally(bisect_left(self._upper_bounds, a) for a in amounts).items():
+            self._buckets[bucket].inc(count)
+
+
 PUBLISHED = Counter(
     "seaway_messages_published_total",
     "Messages handed to the broker; `outcome` stored, repeated or conflict.",
@@ -63,7 +75,7 @@ HANDLER = Histogram(
     LABELS,
     buckets=SECONDS,
 )
-DELAY = Histogram(
+DELAY = BatchHistogram(
     "seaway_delivery_delay_seconds",
     "From stored to fetched, each first delivery.",
     LABELS,
@@ -81,7 +93,7 @@ DEAD_LETTERS = Counter(
     "Messages set aside for a person; `reason` is the code that says why.",
     (*LABELS, "reason"),
 )
-DELIVERY_ATTEMPTS = Histogram(
+DELIVERY_ATTEMPTS = BatchHistogram(
     "seaway_delivery_attempts",
     "The attempt at which a delivery was settled for good.",
     LABELS,
@@ -185,10 +197,9 @@ def observe(subscription: Subscription, deliveries: Sequence[Delivery]) -> Itera
     labels = labels_of(subscription)
     began = time.perf_counter()
     now = datetime.now(UTC)
-    delay = DELAY.labels(*labels)
-    for delivery in deliveries:
-        if delivery.attempt == 1:
-            delay.observe(max(0.0, (now - delivery.at).total_seconds()))
+    DELAY.labels(*labels).observe_all(
+        [max(0.0, (now - each.at).total_seconds()) for each in deliveries if each.attempt == 1]
+    )
     in_progress = IN_PROGRESS.labels(*labels)
     in_progress.inc(len(deliveries))
     observation = Observation()
@@ -269,7 +280,7 @@ def _count(
 ) -> None:
     for kind, count in Tally(map(type, outcomes)).items():
         SETTLED.labels(*labels, SAID[kind]).inc(count)
-    attempts = DELIVERY_ATTEMPTS.labels(*labels)
-    for delivery, outcome in zip(deliveries, outcomes, strict=False):
-        if not isinstance(outcome, Retry):
-            attempts.observe(delivery.attempt)
+    done = zip(deliveries, outcomes, strict=False)
+    DELIVERY_ATTEMPTS.labels(*labels).observe_all(
+        [delivery.attempt for delivery, outcome in done if not isinstance(outcome, Retry)]
+    )

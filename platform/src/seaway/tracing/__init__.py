@@ -21,7 +21,7 @@ from seaway.envelope import Envelope
 from seaway.outcome import Ack, DeadLetter, Outcome
 from seaway.service import Subscription
 from seaway.tracing.recording import is_on, recording
-from seaway.tracing.traceparent import below, is_sampled, place_of, sampled, traceparent_of
+from seaway.tracing.traceparent import below, place_of, recorded_here, sampled, traceparent_of
 
 __all__ = [
     "answered",
@@ -57,11 +57,8 @@ def trace_id(traceparent: str | None = None) -> str:
 
     Empty if none is. For the exemplar of a metric, and for log lines.
     """
-    if traceparent == "":
-        return ""
-    here = [trace.get_current_span().get_span_context()]
-    found = here if traceparent is None else sampled([traceparent])
-    return trace.format_trace_id(found[0].trace_id) if found and is_sampled(found[0]) else ""
+    here = sampled([traceparent]) if traceparent is not None else recorded_here()
+    return trace.format_trace_id(here[0].trace_id) if here else ""
 
 
 @contextmanager
@@ -145,9 +142,9 @@ def creating[R: Message](reply: Envelope[R]) -> Envelope[R]:
 
     If that is another trace than the one of the round that we are in, it is linked to it.
     """
-    here = trace.get_current_span().get_span_context()
-    if not (sampled([reply.traceparent]) if reply.traceparent else is_sampled(here)):
+    if not (sampled([reply.traceparent]) if reply.traceparent else recorded_here()):
         return reply
+    here = trace.get_current_span().get_span_context()
     cause = place_of(reply.traceparent)
     elsewhere = cause.is_valid and cause.trace_id != here.trace_id
     parent, links = (below(cause), [here]) if elsewhere else (None, [])
@@ -158,7 +155,7 @@ def creating[R: Message](reply: Envelope[R]) -> Envelope[R]:
 @contextmanager
 def publishing(postings: Sequence[Posting]) -> Iterator[None]:
     """Trace how replies are stored, all at once; linked to where each was created."""
-    if not postings or not is_sampled(trace.get_current_span().get_span_context()):
+    if not postings or not recorded_here():
         yield
         return
     about: Attributes = {

@@ -11,6 +11,7 @@ HEADER = "traceparent"
 W3C = TraceContextTextMapPropagator()
 FLAG = 54
 """Where in the header the digit is whose last bit says that a trace is recorded."""
+RECORDED = frozenset("13579bdf")
 
 
 def place_of(traceparent: str) -> SpanContext:
@@ -43,5 +44,11 @@ def sampled(traceparents: Iterable[str]) -> list[SpanContext]:
 
     That is most of them, and of a thousand messages each has one.
     """
-    found = [place_of(each) for each in traceparents if each[FLAG : FLAG + 1] in {*"13579bdf"}]
+    found = (place_of(each) for each in traceparents if each[FLAG : FLAG + 1] in RECORDED)
     return [context for context in found if is_sampled(context)]
+
+
+def recorded_here() -> list[SpanContext]:
+    """Return the span that we are in, if its trace is recorded; or none."""
+    context = trace.get_current_span().get_span_context()
+    return [context] if is_sampled(context) else []
