@@ -36,7 +36,7 @@ class Figure:
     def ratio(self):
         """Ours to the peer's, of the medians."""
         if self.by_pairs:
-            return median(self.each)
+            return median(self.each) if self.each else None
         other = middle(self.peer) if self.peer else None
         return middle(self.ours) / other if other else None
 
