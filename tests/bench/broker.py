@@ -59,7 +59,7 @@ async def fill(broker, count, prefix="", traced=lambda number: ""):
 
 
 async def drained(broker, process, durable=DURABLE.name, to=0):
-    """Wait until no more is left to do, or nothing is done; return how much is left."""
+    """Wait until only so much is left to do, or nothing is done; return how much is left."""
     seen, since = None, time.monotonic()
     while time.monotonic() - since < STUCK_AFTER and process.returncode is None:
         found = (await broker.durables("USERS"))[durable]

@@ -30,7 +30,8 @@ def target(figure):
     if figure.target is None:
         return ""
     sign = "≤" if figure.less_is_better else "≥"
-    return f"{sign} {figure.target:g} {'reached' if figure.met else 'MISSED'}"
+    said = {True: "reached", False: "MISSED", None: "not measured"}[figure.met]
+    return f"{sign} {figure.target:g} {said}"
 
 
 def spent(figures):
