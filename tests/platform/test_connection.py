@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from brokers import STREAM, a_posting
 from nats.aio.client import Client
+from proxy import Proxy
 from seaway.errors import BrokerUnavailable, DurableGone
 from seaway.jetstream import JetStream, connection, starting
 from seaway.jetstream.starting import answered
@@ -139,6 +140,23 @@ async def test_the_only_broker_is_not_left(monkeypatch):
         assert broker.connection.up.is_set()
         server.resume()
         await broker.streams()
+
+
+async def test_a_broker_has_heard_of_a_subscription_when_it_has_heard_so_far():
+    async def heard(_):
+        """Never called."""
+
+    async with (
+        nats_server() as server,
+        Proxy(server.port) as link,
+        JetStream(f"nats://127.0.0.1:{link.port}", "test") as broker,
+    ):
+        await broker.connected()
+        link.overheard = []
+        await broker.connection.subscribe("some.subject", heard)
+        await broker.connection.heard_so_far()
+        said = b"".join(link.overheard)
+    assert said.rindex(b"PING") > said.index(b"SUB some.subject")
 
 
 async def test_who_asks_before_there_is_a_connection_is_told_so():

@@ -202,7 +202,7 @@ async def test_a_look_costs_the_broker_a_few_requests_however_much_it_keeps(
 
     async with connected(server, "watcher") as watcher:
         await watcher.connection.subscribe("$JS.API.>", heard)
-        await watcher.connection._client.flush(timeout=30)  # heard_so_far waits for 2 s only
+        await watcher.connection.heard_so_far(30)
         idle = await cost()
         assert idle == ["CONSUMER.LIST.USERS", "STREAM.INFO.DEAD", "STREAM.LIST"]
         assert await cost() == ["CONSUMER.LIST.USERS", "STREAM.LIST"]

@@ -8,6 +8,7 @@ async with Proxy(server.port) as link:      # services are told link.port instea
     link.reset()                            # every connection is cut with RST
     link.lose_next(b'"seq":')               # swallow the next answer with these bytes, then reset
     link.lose_next(b"COMMIT", TO_SERVER)    # … the next question: the server never sees it
+    link.overheard = []                     # segments that went to the server, from now on
     link.shut() / link.open()               # nobody gets in (connections are reset) / … again
 """
 
@@ -38,6 +39,8 @@ class Proxy:
         self.held = 0
         """Segments that came while their direction was held back."""
         self.delayed = 0
+        self.overheard = None
+        """Each segment that went to the server; if a list, from when it was set."""
         self._wanted = []
         self._ways = {TO_SERVER: asyncio.Event(), TO_CLIENT: asyncio.Event()}
         self._lines = {}
@@ -143,6 +146,8 @@ class Proxy:
                 self.lost += 1
                 self.resets += 1
                 break
+            if direction == TO_SERVER and self.overheard is not None:
+                self.overheard.append(segment)
             writer.write(segment)
             await writer.drain()
         raise EOFError

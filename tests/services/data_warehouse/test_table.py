@@ -12,6 +12,7 @@ from data_warehouse.upkeep import tidy
 from data_warehouse.writer_lock import sole_writer
 from deltalake import DeltaTable, write_deltalake
 from disks import fill, needs_mounts, small_disk
+from pyarrow.fs import PyFileSystem, SubTreeFileSystem
 from seaway.errors import DependencyDown, SettingsError
 from seaway.testing import running
 from warehouses import ORIGIN, SCHEMA, answered, confirmed, entries, requested, rows
@@ -156,3 +157,12 @@ async def test_on_a_full_disk_nothing_is_lost_and_nothing_is_set_aside(warehouse
         kept = [row["event_id"] for row in rows(url)]
         assert len(kept) == len(set(kept)) == len(broker.messages("USERS"))
         assert {posting.headers["ce-id"] for posting in postings} <= set(kept)
+
+
+def test_no_thread_that_reads_files_takes_pythons_lock(url):
+    # Of such a process, one in seven was aborted at its end on two busy cores (pyarrow 26).
+    StreamTable(Place(url), SCHEMA).append(entries(1, 3), ORIGIN)
+    files = Place(url).table().to_pyarrow_dataset()
+    assert files.count_rows() == 3
+    assert isinstance(files.filesystem, SubTreeFileSystem)
+    assert not isinstance(files.filesystem.base_fs, PyFileSystem)

@@ -170,10 +170,13 @@ class Connection:
             log.warning("this broker answers nothing, trying another one", at=self._at)
             await self._client.force_reconnect()
 
-    async def heard_so_far(self) -> None:
+    async def heard_so_far(self, within: int = FLUSH_WITHIN) -> None:
         """Return when the broker has read what was sent, or is away: then it is sent again."""
         with suppress(*LOST):
-            await self._client.flush(timeout=FLUSH_WITHIN)
+            # nats-py's ping overtakes what it has not yet written to the socket, a subscription
+            # for one. When the first is answered, all of that is written; so once more.
+            for _ in range(2):
+                await self._client.flush(timeout=within)
 
     async def subscribe(
         self, subject: str, heard: Callable[[Msg], Awaitable[None]]

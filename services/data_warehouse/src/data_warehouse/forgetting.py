@@ -45,7 +45,7 @@ def forget(place: Place, user_id: str) -> Forgotten:
     with sole_writer(place.url, LOCK_WITHIN):
         for last in reversed(range(TRIES)):
             try:
-                return _forget(DeltaTable(place.url, storage_options=place.options), user_id)
+                return _forget(place.table(), user_id)
             except CommitFailedError:  # another writer was first
                 if not last:
                     raise

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pyarrow.fs import FileSystem, LocalFileSystem, S3FileSystem
+from deltalake import DeltaTable
+from pyarrow.dataset import Dataset
+from pyarrow.fs import FileSystem, LocalFileSystem, S3FileSystem, SubTreeFileSystem
 
 from data_warehouse.settings import WarehouseSettings
 
@@ -46,6 +49,10 @@ class Place:
         """Return the place of another table, next to this one."""
         return Place(f"{self.url.rstrip('/')}.{suffix}", self.options)
 
+    def table(self) -> DeltaTable:
+        """Return the table that is here, as it is now. Raises TableNotFoundError."""
+        return _Table(self)
+
     def objects(self) -> tuple[FileSystem, str]:
         """Return where single objects can be kept here, and the path at which. Does no I/O."""
         if self.is_local:
@@ -61,3 +68,21 @@ class Place:
             request_timeout=ANSWER_WITHIN,
         )
         return store, self.url.partition("://")[2].rstrip("/")
+
+
+class _Table(DeltaTable):
+    """A table whose files Arrow reads by itself, not by way of delta-rs.
+
+    That way Arrow's threads take Python's lock: a slow store holds up the event loop, and a
+    process that ends while one of them is about to take it is aborted by Python up to 3.13.
+    """
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.url, storage_options=place.options)
+        self._place = place
+
+    def to_pyarrow_dataset(self, *args: Any, **how: Any) -> Dataset:
+        """Return its rows, to be read later."""
+        store, root = self._place.objects()
+        how["filesystem"] = SubTreeFileSystem(root, store)
+        return super().to_pyarrow_dataset(*args, **how)

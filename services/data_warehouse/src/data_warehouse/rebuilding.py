@@ -112,10 +112,10 @@ class Rebuilding:
         return f"select * from old where stored_at >= timestamptz '{born}'"  # noqa: S608
 
     def _old(self) -> DeltaTable:
-        return DeltaTable(self.place.url, storage_options=self.place.options)
+        return self.place.table()
 
     def _new(self) -> DeltaTable:
-        return DeltaTable(self._beside.url, storage_options=self._beside.options)
+        return self._beside.table()
 
     def _copy(self, question: str, old: DeltaTable, new: DeltaTable) -> None:
         write_deltalake(new, selected(question, old=old, new=new), mode="append")

@@ -140,7 +140,7 @@ def found(place: Place) -> DeltaTable | None:
     store that is slow has answered.
     """
     try:
-        return DeltaTable(place.url, storage_options=place.options)
+        return place.table()
     except TableNotFoundError:
         return None
 
@@ -149,7 +149,7 @@ def create(
     place: Place, schema: pa.Schema, mode: Literal["ignore", "overwrite"] = "ignore"
 ) -> DeltaTable:
     """Make an empty table; one that is there stays as it is, or is emptied."""
-    return DeltaTable.create(
+    DeltaTable.create(
         place.url,
         Schema.from_arrow(schema),
         mode=mode,
@@ -158,6 +158,7 @@ def create(
         configuration={"delta.dataSkippingStatsColumns": INDEXED},
         storage_options=place.options,
     )
+    return place.table()
 
 
 def evolve(table: DeltaTable, wanted: pa.Schema) -> None:
