@@ -22,7 +22,7 @@ from seaway.failpoints import crash_here, crash_once_sent
 from seaway.fetching import FETCH_WAIT, close_when, filled, keep_alive, told
 from seaway.inbox import Handled, Inbox
 from seaway.outcome import Ack, DeadLetter, Outcome, Retry, counts, is_away, shown
-from seaway.replies import Answer, count, decoded, postings, row_of
+from seaway.replies import Answer, counting, decoded, postings, row_of
 from seaway.room import Room
 from seaway.service import Subscription
 from seaway.suspects import MOST_KILLS, Suspect, split, told_apart
@@ -226,12 +226,12 @@ class Consumer:
         with publishing(together):
             receipts = iter(await self.broker.publish(together) if together else [])
         outcomes: list[Outcome] = []
-        for delivery, each in zip(deliveries, answers, strict=True):
-            if isinstance(each, Exception):
-                outcomes += await self.decided(each, [delivery])
-            else:
-                fine = [count(p, next(receipts), delivery, self.subscription) for p in each]
-                outcomes.append(Ack() if all(fine) else DeadLetter("OUTCOME_CONFLICT"))
+        with counting(self.subscription) as outcome_of:
+            for delivery, each in zip(deliveries, answers, strict=True):
+                if isinstance(each, Exception):
+                    outcomes += await self.decided(each, [delivery])
+                else:
+                    outcomes.append(outcome_of(delivery, each, receipts))
         return outcomes
 
     async def decided(self, error: Exception, deliveries: Sequence[Delivery]) -> list[Outcome]:

@@ -1,10 +1,12 @@
 """How a message is read, and what it is answered with: for the inbox, and for the broker."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 
 import structlog
 from google.protobuf.message import Message
@@ -14,6 +16,7 @@ from seaway.contract import installed_types
 from seaway.envelope import Envelope, decode
 from seaway.errors import Unprocessable
 from seaway.inbox import Handled
+from seaway.outcome import Ack, DeadLetter, Outcome
 from seaway.service import Caused, Subscription
 from seaway.telemetry import PUBLISHED, STAGE, exemplar
 from seaway.tracing import creating
@@ -22,6 +25,10 @@ log = structlog.get_logger("seaway.consumer")
 
 type Answer = tuple[Posting, ...] | Exception
 """A message's replies; or, if it failed and others of its batch did not, its error."""
+type Answers = Iterator[Receipt | Conflict]
+"""Of the broker, to the replies of a batch, in order."""
+type Judge = Callable[[Delivery, Sequence[Posting], Answers], Outcome]
+"""Takes a delivery, its replies and the answers: its own are the next ones."""
 
 
 def decoded(delivery: Delivery, subscription: Subscription) -> Envelope[Message] | Unprocessable:
@@ -62,27 +69,47 @@ def postings(
     return answers
 
 
-def count(
-    posting: Posting, answer: Receipt | Conflict, cause: Delivery, subscription: Subscription
-) -> bool:
-    """Count an answer of the broker, and say whether our reply is the one that it keeps."""
-    message = posting.headers["ce-type"].rpartition(".")[2]
+@contextmanager
+def counting(subscription: Subscription) -> Iterator[Judge]:
+    """Say what becomes of deliveries whose replies were published, and count the replies.
+
+    A batch is counted at its end, all at once: one by one costs each a few microseconds.
+    """
+    told: Tally[tuple[str, str]] = Tally()
+    took: defaultdict[str, list[float]] = defaultdict(list)
+    now = datetime.now(UTC)
+
+    def count(reply: Posting, answer: Receipt | Conflict, cause: Delivery) -> str:
+        message, outcome = reply.headers["ce-type"].rpartition(".")[2], kept(reply, answer)
+        told[message, outcome] += 1
+        if outcome == "stored":
+            waited = max(0.0, (now - cause.at).total_seconds())
+            if trace := exemplar(reply.headers.get("traceparent", "")):
+                STAGE.labels(subscription.service, message).observe(waited, trace)
+            else:
+                took[message].append(waited)
+        return outcome
+
+    def judge(cause: Delivery, replies: Sequence[Posting], answers: Answers) -> Outcome:
+        counted = [count(reply, next(answers), cause) for reply in replies]
+        return DeadLetter("OUTCOME_CONFLICT") if "conflict" in counted else Ack()
+
+    try:
+        yield judge
+    finally:
+        for (message, outcome), times in told.items():
+            PUBLISHED.labels(subscription.service, message, outcome).inc(times)
+        for message, amounts in took.items():
+            STAGE.labels(subscription.service, message).observe_all(amounts)
+
+
+def kept(reply: Posting, answer: Receipt | Conflict) -> str:
+    """Return what the broker made of a reply: stored, repeated or conflict."""
     match answer:
         case Receipt(repeated=repeated):
-            outcome = "repeated" if repeated else "stored"
-        case Conflict(stored) if stored.headers.get("ce-id") == posting.headers["ce-id"]:
-            outcome = "repeated"
+            return "repeated" if repeated else "stored"
+        case Conflict(stored) if stored.headers.get("ce-id") == reply.headers["ce-id"]:
+            return "repeated"
         case Conflict(stored):
-            outcome = "conflict"
-            log.error("another outcome is stored", ours=posting.subject, theirs=stored.subject)
-    _published(subscription.service, message, outcome).inc()
-    if outcome == "stored":
-        traced = posting.headers.get("traceparent", "")
-        took = max(0.0, (datetime.now(UTC) - cause.at).total_seconds())
-        _stage(subscription.service, message).observe(took, exemplar(traced))
-    return outcome != "conflict"
-
-
-# The client of Prometheus takes a lock and builds a key to find a series, for each message.
-_published = cache(PUBLISHED.labels)
-_stage = cache(STAGE.labels)
+            log.error("another outcome is stored", ours=reply.subject, theirs=stored.subject)
+            return "conflict"

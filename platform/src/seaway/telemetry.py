@@ -81,7 +81,7 @@ DELAY = BatchHistogram(
     LABELS,
     buckets=(*SECONDS, *LONG),
 )
-STAGE = Histogram(
+STAGE = BatchHistogram(
     "seaway_flow_stage_seconds",
     "From a message stored to its reply stored; `stage` is the reply.",
     ("service", "stage"),
