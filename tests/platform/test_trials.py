@@ -52,7 +52,8 @@ def another(database):
 
 async def handled(inbox, *ids):
     async with inbox.transaction("greeter") as transaction:
-        await transaction.record([Handled(id, sequence=1, sha256=bytes(32)) for id in ids])
+        rows = [Handled(id, sequence=1, sha256=bytes(32), again=True) for id in ids]
+        await transaction.record(rows)
 
 
 async def rows(database, table):
@@ -116,11 +117,23 @@ async def test_what_is_forgotten_begins_anew(inbox, another, database):
 
 
 async def test_what_was_handled_leaves_no_trial(inbox, database):
-    await inbox.failed("greeter", ["a"], 1)
+    await inbox.failed("greeter", ["a", "b"], 1)
     await inbox.begun("greeter", "a", 2)
-    await handled(inbox, "a")
+    await handled(inbox, "a", "b")
     assert await rows(database, trials_table) == []
-    assert await rows(database, inbox_table) == ["a"]
+    assert await rows(database, inbox_table) == ["a", "b"]
+
+
+async def test_what_failed_and_is_handled_in_the_end_leaves_no_trial(start):
+    handle = by_name(Ada=ValueError("some bug"))
+    worker = await start(handle)
+    await worker.send(a_request())
+    await worker.round()
+    assert await rows(worker.inbox.database, trials_table)
+    worker = await start(by_name())
+    await worker.rounds()
+    assert len(await worker.replies()) == 1
+    assert await rows(worker.inbox.database, trials_table) == []
 
 
 async def test_what_was_handled_cannot_kill(inbox, another, database):

@@ -28,6 +28,8 @@ class Handled:
     replies: tuple[Posting, ...] = ()
     forgotten: bool = False
     """Whether it was told to keep nothing of it but this: then there is no hash either."""
+    again: bool = False
+    """Whether it was delivered before: only then can trials of it be on record."""
 
     def same(self, other: "Handled") -> bool:
         """Whether the other has the same id and the same body."""

@@ -45,7 +45,8 @@ def decoded(delivery: Delivery, subscription: Subscription) -> Envelope[Message]
 
 def row_of(message: Envelope[Message], delivery: Delivery) -> Handled:
     """Return what the inbox keeps of a message, replies still missing."""
-    return Handled(message.id, delivery.sequence, hashlib.sha256(delivery.data).digest())
+    hashed = hashlib.sha256(delivery.data).digest()
+    return Handled(message.id, delivery.sequence, hashed, again=delivery.attempt > 1)
 
 
 def postings(

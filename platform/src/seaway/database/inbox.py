@@ -244,11 +244,10 @@ class SqlTransaction:
         )
         if raced := rows.keys() - kept:
             raise Raced(f"{self.durable} has handled {min(raced)} meanwhile")
-        if len(rows) == 1:
-            # Only what is tried alone is on record. A row more would cost a batch a statement.
+        if again := [each.message_id for each in handled if each.again]:
             c = trials_table.c
-            this = and_(c.durable == self.durable, c.message_id == min(rows))
-            await self.database.connection.execute(delete(trials_table).where(this))
+            these = and_(c.durable == self.durable, c.message_id.in_(again))
+            await self.database.connection.execute(delete(trials_table).where(these))
 
 
 def _json(replies: Sequence[Posting]) -> str:

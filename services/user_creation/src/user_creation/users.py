@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.database import Database
 from seaway.envelope import SEAWAY
 from seaway.service import Row
-from sqlalchemy import DateTime, MetaData, select
+from sqlalchemy import DateTime, MetaData, bindparam, select
 from sqlalchemy.engine import Row as Selected
 from sqlmodel import Field, SQLModel
 
@@ -44,6 +44,10 @@ class User(SQLModel, table=True):
 
 users = User.metadata.tables["users"]
 
+_these = users.c.request_id.in_(bindparam("request_ids", expanding=True))
+EARLIER = select(users.c.request_id, users.c.user_id, users.c.created_at).where(_these)
+"""Who was created by one of some requests. Made once: it is asked for every batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class SqlUsers:
@@ -69,10 +73,8 @@ class SqlUsers:
 
     async def _earlier(self, request_ids: Sequence[str]) -> dict[str, Created]:
         """Return those who were created by one of these very requests: it has won before."""
-        c = users.c
-        found = await self.database.connection.execute(
-            select(c.request_id, c.user_id, c.created_at).where(c.request_id.in_(request_ids))
-        )
+        these = {"request_ids": request_ids}
+        found = await self.database.connection.execute(EARLIER, these)
         return {i: Created(user_id, timestamp(at)) for i, user_id, at in found}
 
     async def confirmed(self, since: datetime) -> AsyncIterator[Row[CreateUserConfirmed]]:
