@@ -32,6 +32,8 @@ cluster {{
 }}
 """
 ELECTED_WITHIN = 120.0
+CAUGHT_UP_WITHIN = 300.0
+"""A follower that was cut off may refuse what it is sent for more than a minute (docs/operate.md)."""
 
 
 class Cluster:
@@ -102,7 +104,7 @@ class Cluster:
 
         async with JetStream(self.url, "caught-up") as broker:
             await broker.connected()
-            await until(complete, ELECTED_WITHIN)
+            await until(complete, CAUGHT_UP_WITHIN)
 
     def _has_all(self, led):
         """Whether a leader tells of itself and of all the others that they are current."""
