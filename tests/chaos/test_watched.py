@@ -57,7 +57,7 @@ EXPECTED = {
 }
 """What fires when it is taken away, and whose: the table in docs/operate.md."""
 IF_IT_LASTS = {"object store": {("SeawayWarehouseUpkeepFails", "")}}
-"""… and what may: three rounds of upkeep fail within an hour if it is away for longer than that."""
+"""… and what may: three rounds of upkeep fail if it is away for long."""
 
 
 @dataclass

@@ -159,6 +159,21 @@ async def test_a_broker_has_heard_of_a_subscription_when_it_has_heard_so_far():
     assert said.rindex(b"PING") > said.index(b"SUB some.subject")
 
 
+async def test_a_client_that_dies_while_it_closes_has_given_up_as_well(monkeypatch):
+    def refuse(_):
+        raise AttributeError("as asyncio says of a socket that has been closed")
+
+    async with nats_server() as server, connected_to(server) as broker:
+        client = broker.connection._client
+        monkeypatch.setattr(client._transport, "writelines", refuse)
+        client._pending, client._pending_data_size = [b"PING\r\n"], 6
+        with pytest.raises(AttributeError):
+            await client._close(Client.CLOSED)
+        await until(broker.connection.closed.is_set, WITHIN)
+        assert not broker.connection.alive
+        assert not broker.connection.up.is_set()
+
+
 async def test_who_asks_before_there_is_a_connection_is_told_so():
     async with nats_server() as server, JetStream(server.url, "test") as broker:
         with pytest.raises(BrokerUnavailable, match="not connected yet"):

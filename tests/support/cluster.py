@@ -33,7 +33,7 @@ cluster {{
 """
 ELECTED_WITHIN = 120.0
 CAUGHT_UP_WITHIN = 300.0
-"""A follower that was cut off may refuse what it is sent for more than a minute (docs/operate.md)."""
+"""A follower that was cut off may lack something for more than a minute: docs/operate.md."""
 
 
 class Cluster:

@@ -29,7 +29,10 @@ from seaway.telemetry import RECONNECTS
 
 log = structlog.get_logger("seaway.jetstream")
 
-WATCH_EVERY = 10.0
+LOOK_EVERY = 1.0
+"""Seconds after which it is seen at the latest that the client has closed without a word."""
+ASK_EVERY = 10.0
+"""Seconds after which the broker is asked whether it is there."""
 SILENT_AFTER = 30.0
 CLOSE_WITHIN = 3.0
 FLUSH_WITHIN = 2
@@ -224,16 +227,23 @@ class Connection:
         return chosen, random.uniform(0, min(FIRST_WAIT * 2**rounds, LONGEST_WAIT))
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_EVERY)
-            if not self._client.is_connected:
-                continue
-            try:
-                await self._client.rtt(timeout=5)
-                self._heard_at = time.monotonic()
-            except (*LOST, TimeoutError):
-                log.warning("the broker is silent, connecting anew")
-                await self._client.force_reconnect()
+        await self.up.wait()  # until then it closes after each try
+        asked_at = time.monotonic()
+        while not self._client.is_closed:
+            if self._client.is_connected and time.monotonic() - asked_at > ASK_EVERY:
+                await self._ask_for_life()
+                asked_at = time.monotonic()
+            await asyncio.sleep(LOOK_EVERY)
+        # nats-py may die while it closes (it writes to a socket that is gone), and calls nobody.
+        await self._on_closed()
+
+    async def _ask_for_life(self) -> None:
+        try:
+            await self._client.rtt(timeout=5)
+            self._heard_at = time.monotonic()
+        except (*LOST, TimeoutError):
+            log.warning("the broker is silent, connecting anew")
+            await self._client.force_reconnect()
 
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, SlowConsumerError):
