@@ -172,6 +172,8 @@ async def test_a_client_that_dies_while_it_closes_has_given_up_as_well(monkeypat
         await until(broker.connection.closed.is_set, WITHIN)
         assert not broker.connection.alive
         assert not broker.connection.up.is_set()
+        assert not client._transport._io_writer.is_closing()
+    assert client._transport._io_writer.is_closing()
 
 
 async def test_who_asks_before_there_is_a_connection_is_told_so():

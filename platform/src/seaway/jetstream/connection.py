@@ -99,6 +99,9 @@ class Connection:
                 if self._client.is_connected:
                     await self._client.flush()
                 await self._client.close()
+        # nats-py may die while it closes, and then leaves its socket open.
+        if (socket := self._client._transport) is not None:
+            socket.close()  # type: ignore[no-untyped-call]
 
     @property
     def alive(self) -> bool:
