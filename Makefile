@@ -34,7 +34,7 @@ dev: $(READY) ## start everything: broker, services; Ctrl-C stops it
 test: $(READY) ## run all tests (ARGS='-k watch' for some)
 	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED) -n $(AT_ONCE) --dist loadfile) $(ARGS)
 
-# Most of it waits. With more at once on two cores the figures of time say more of the machine.
+# Most of it waits. On two cores it was measured with two at a time.
 chaos: $(READY) ## every fault in full size, an hour or so (SEAWAY_SEED=n repeats it, SEAWAY_CHAOS=long takes hours)
 	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(if $(ARGS),,-n 2 --dist loadfile) $(ARGS)
 

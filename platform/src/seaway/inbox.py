@@ -29,7 +29,8 @@ class Handled:
     forgotten: bool = False
     """Whether it was told to keep nothing of it but this: then there is no hash either."""
     again: bool = False
-    """Whether it was delivered before: only then can trials of it be on record."""
+    """Whether it was delivered before: its trials, if any, are over. A killed broker may forget
+    that it was; then they stay until they are purged, and nobody asks for them."""
 
     def same(self, other: "Handled") -> bool:
         """Whether the other has the same id and the same body."""
