@@ -69,8 +69,8 @@ class Posting:
     @property
     def size(self) -> int:
         """Headers and body together, in bytes."""
-        headers = sum(len(k.encode()) + len(v.encode()) + 4 for k, v in self.headers.items())
-        return headers + len(self.data)
+        text = "".join((*self.headers, *self.headers.values()))
+        return len(text.encode()) + 4 * len(self.headers) + len(self.data)
 
     def check_size(self) -> None:
         """Raise TooLarge if it is more than it may be."""

@@ -101,7 +101,13 @@ class Envelope[M: Message]:
         )
 
 
-def decode[M: Message](message: type[M], data: bytes, headers: Headers) -> Envelope[M]:
+def decode[M: Message](
+    message: type[M],
+    data: bytes,
+    headers: Headers,
+    sequence: int = 0,
+    stored_at: datetime | None = None,
+) -> Envelope[M]:
     """Read a message of a known type from the wire. Unknown fields and enum values are kept.
 
     Raises Unprocessable: UNDECODABLE, INVALID (its .proto's rules are broken) or BAD_HEADERS.
@@ -123,6 +129,8 @@ def decode[M: Message](message: type[M], data: bytes, headers: Headers) -> Envel
             correlation_id=headers.get("ce-correlationid", id),
             causation_id=headers.get("ce-causationid", id),
             traceparent=headers.get("traceparent", ""),
+            sequence=sequence,
+            stored_at=stored_at,
         )
     except (KeyError, ValueError) as error:
         raise Unprocessable("BAD_HEADERS") from error

@@ -5,7 +5,6 @@ from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -37,10 +36,9 @@ def decoded(delivery: Delivery, subscription: Subscription) -> Envelope[Message]
     if type_ not in subscription.messages:
         return Unprocessable("UNKNOWN_TYPE")
     try:
-        message = decode(type_, delivery.data, delivery.headers)
+        return decode(type_, delivery.data, delivery.headers, delivery.sequence, delivery.at)
     except Unprocessable as why:
         return why
-    return replace(message, sequence=delivery.sequence, stored_at=delivery.at)
 
 
 def row_of(message: Envelope[Message], delivery: Delivery) -> Handled:

@@ -7,7 +7,7 @@ No label and no log line holds personal data.
 import logging
 import sys
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,9 +48,16 @@ class BatchHistogram(Histogram):
 
     def observe_all(self, amounts: Collection[float]) -> None:
         """Observe each of these amounts."""
+        if not amounts:
+            return
         self._sum.inc(sum(amounts))
-        for bucket, count in Tally(bisect_left(self._upper_bounds, a) for a in amounts).items():
-            self._buckets[bucket].inc(count)
+        in_order, below = sorted(amounts), 0
+        for bound, bucket in zip(self._upper_bounds, self._buckets, strict=True):
+            up_to = bisect_right(in_order, bound)
+            bucket.inc(up_to - below)
+            below = up_to
+            if below == len(in_order):
+                break
 
 
 PUBLISHED = Counter(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import structlog
-from nats.aio.client import Client, Server
+from nats.aio.client import Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -24,7 +24,7 @@ from nats.errors import NoRespondersError, SlowConsumerError
 
 from seaway.broker import Headers
 from seaway.errors import BrokerUnavailable
-from seaway.jetstream.headers import written
+from seaway.jetstream.headers import QuickClient, written
 from seaway.telemetry import RECONNECTS
 
 log = structlog.get_logger("seaway.jetstream")
@@ -68,7 +68,7 @@ class Connection:
         self.where = ", ".join(SECRET.sub("//", each) for each in self._urls)
         """The broker's addresses without a password, for people."""
         self._credentials_file = credentials_file
-        self._client = Client()
+        self._client = QuickClient()
         self._heard_at = time.monotonic()
         self._leaving = False
         self._last_error = ""

@@ -13,6 +13,7 @@ service, to prepare its database, and to ask what it listens to.
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -34,6 +35,10 @@ REFUSED = 1
 UNREACHABLE = 3
 CONFIGURATION = 78
 """The exit code for settings that cannot work, as in sysexits.h."""
+
+YOUNG = 20_000
+"""New objects after which Python looks for garbage among them. With its own 700 it goes through a
+batch in hand again and again, in which all is in use: 6 % of the processor's time in a backlog."""
 
 type Build = Callable[[Process], Service]
 type Command = Callable[[Process, Service, argparse.Namespace], Coroutine[Any, Any, int]]
@@ -66,6 +71,7 @@ def _carry_out(name: str, build: Build, command: Command, arguments: argparse.Na
 
 
 async def _run(process: Process, service: Service, _: argparse.Namespace) -> int:
+    gc.set_threshold(YOUNG)
     with recording(service.name, version_of(service.name)):
         return await run(process, service)
 
