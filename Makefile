@@ -21,6 +21,9 @@ BUILD := build
 DIST := dist
 # Files of tests that run at once, if all of them do. Most wait for a broker or a process.
 AT_ONCE ?= 3
+# In the order of tests/conftest.py: of its own accord xdist begins with the files of most tests,
+# and ends with those of one that takes minutes.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 # Of the platform's branches, in percent: fewer fail the whole of `make test`, and no part of it.
 COVERED := 95
 READY := .venv/.ready
@@ -32,11 +35,11 @@ dev: $(READY) ## start everything: broker, services; Ctrl-C stops it
 	@exec $(BIN)/seaway dev $(ARGS)
 
 test: $(READY) ## run all tests (ARGS='-k watch' for some)
-	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED) -n $(AT_ONCE) --dist loadfile) $(ARGS)
+	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(if $(ARGS),,--cov-fail-under=$(COVERED) -n $(AT_ONCE) $(BY_FILE)) $(ARGS)
 
 # Most of it waits. On two cores it was measured with two at a time.
 chaos: $(READY) ## every fault in full size, an hour or so (SEAWAY_SEED=n repeats it, SEAWAY_CHAOS=long takes hours)
-	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(if $(ARGS),,-n 2 --dist loadfile) $(ARGS)
+	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(if $(ARGS),,-n 2 $(BY_FILE)) $(ARGS)
 
 check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
 	$(BIN)/ruff format --check .
