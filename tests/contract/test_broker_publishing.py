@@ -10,10 +10,12 @@ from proxy import Proxy
 from seaway.broker import MAX_MESSAGE_BYTES, Conflict, Receipt
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge
 from seaway.jetstream import JetStream
-from seaway.jetstream.publishing import WRONG_LAST_SEQUENCE
+from seaway.jetstream.publishing import FEW, WRONG_LAST_SEQUENCE
 from seaway.topology import apply, declared, stream_config
 
 SOON = 2.0
+COMPANY = [0, 2 * FEW]
+"""So many others of the same batch: a few are stored each by itself, and many all or none."""
 
 
 async def test_a_message_is_stored_as_it_was_published(broker):
@@ -102,27 +104,27 @@ async def test_of_many_who_race_with_two_outcomes_one_outcome_wins(place):
     assert [getattr(answer, "repeated", None) for answer in answers].count(False) == 1
 
 
-async def test_of_two_outcomes_in_one_batch_one_is_stored(broker):
+@pytest.mark.parametrize("company", COMPANY)
+async def test_of_two_outcomes_in_one_batch_one_is_stored(broker, company):
     yes = a_posting("key-1", b"yes", fact="confirmed", rivals=["rejected"])
     no = a_posting("key-1", b"no", fact="rejected", rivals=["confirmed"])
-    answers = await broker.publish([yes, a_posting("key-2"), no])
-    assert sorted(type(answer).__name__ for answer in answers) == [
-        "Conflict",
-        "Receipt",
-        "Receipt",
-    ]
-    assert isinstance(answers[1], Receipt)
+    one, *others, other = await broker.publish([yes, *numbered(1 + company), no])
+    assert {type(one), type(other)} == {Receipt, Conflict}
+    assert all(isinstance(answer, Receipt) for answer in others)
     kept = [await broker.read("TEST", f"test.v1.{f}.key-1") for f in ("confirmed", "rejected")]
     assert kept.count(None) == 1
 
 
-async def test_an_outcome_that_is_refused_does_not_take_its_batch_with_it(broker):
-    await broker.publish([a_posting("key-1", fact="confirmed")])
-    no = a_posting("key-1", fact="rejected", rivals=["confirmed"])
-    before, refused, after = await broker.publish([a_posting("key-0"), no, a_posting("key-2")])
+@pytest.mark.parametrize("company", COMPANY)
+async def test_an_outcome_that_is_refused_does_not_take_its_batch_with_it(broker, company):
+    await broker.publish([a_posting("there", fact="confirmed")])
+    no = a_posting("there", fact="rejected", rivals=["confirmed"])
+    before, refused, *after = await broker.publish(
+        [a_posting("first"), no, *numbered(1 + company)]
+    )
     assert isinstance(refused, Conflict)
-    assert {before.sequence, after.sequence} == {2, 3}
-    assert await broker.read("TEST", "test.v1.rejected.key-1") is None
+    assert {answer.sequence for answer in (before, *after)} == {*range(2, 4 + company)}
+    assert await broker.read("TEST", "test.v1.rejected.there") is None
 
 
 async def test_of_many_who_race_for_a_subject_one_wins(place):
@@ -136,7 +138,7 @@ async def test_of_many_who_race_for_a_subject_one_wins(place):
     assert {answer.stored.data for answer in answers if answer not in winners} == {stored.data}
 
 
-@pytest.mark.parametrize("count", [300, 1500])
+@pytest.mark.parametrize("count", [FEW, 300, 1500])
 async def test_a_batch_is_stored_in_its_order(broker, durable, count):
     name = await durable()
     answers = await broker.publish(numbered(count))
@@ -146,29 +148,31 @@ async def test_a_batch_is_stored_in_its_order(broker, durable, count):
     assert [delivery.data for delivery in deliveries] == [b"%d" % n for n in range(count)]
 
 
-async def test_a_batch_for_two_streams_is_stored_in_both_and_answered_in_its_order(broker):
+@pytest.mark.parametrize("count", [FEW, 2 * FEW])
+async def test_a_batch_for_two_streams_is_stored_in_both_and_answered_in_its_order(broker, count):
     more = replace(STREAM, name="MORE", subjects="more.v1.>")
     await broker.put_stream(stream_config(more))
-    here = numbered(3)
+    here = numbered(count)
     there = [replace(p, stream="MORE", subject=f"more.v1.done.{n}") for n, p in enumerate(here)]
-    together = [there[0], here[0], there[1], here[1], there[2], here[2]]
-    answers = [Receipt(1), Receipt(1), Receipt(2), Receipt(2), Receipt(3), Receipt(3)]
+    together = [posting for pair in zip(there, here, strict=True) for posting in pair]
+    answers = [Receipt(n) for n in range(1, count + 1) for _ in range(2)]
     assert list(await broker.publish(together)) == answers
     for posting in together:
         assert (await broker.read(posting.stream, posting.subject)).data == posting.data
 
 
-async def test_a_batch_with_a_repeat_in_it_is_stored_once(broker):
-    await broker.publish(numbered(5)[3:4])
-    answers = await broker.publish(numbered(5))
-    assert [answer.repeated for answer in answers] == [False, False, False, True, False]
-    assert sorted(answer.sequence for answer in answers) == [1, 2, 3, 4, 5]
-    again = await broker.publish(numbered(5))
+@pytest.mark.parametrize("count", [FEW, 2 * FEW])
+async def test_a_batch_with_a_repeat_in_it_is_stored_once(broker, count):
+    await broker.publish(numbered(count)[2:3])
+    answers = await broker.publish(numbered(count))
+    assert [answer.repeated for answer in answers] == [n == 2 for n in range(count)]
+    assert sorted(answer.sequence for answer in answers) == [*range(1, count + 1)]
+    again = await broker.publish(numbered(count))
     assert [answer.sequence for answer in again] == [answer.sequence for answer in answers]
     assert all(answer.repeated for answer in again)
 
 
-@pytest.mark.parametrize("company", [0, 2])
+@pytest.mark.parametrize("company", COMPANY)
 async def test_an_oversized_message_never_reaches_the_wire(broker, company):
     big = a_posting("key-1", b"x" * MAX_MESSAGE_BYTES)
     with pytest.raises(TooLarge):
@@ -182,13 +186,14 @@ async def test_the_largest_message_is_stored(broker):
     assert await broker.publish([a_posting("key-1", b"x" * (MAX_MESSAGE_BYTES - headers))])
 
 
-async def test_a_full_stream_refuses_what_is_new_and_keeps_what_it_has(broker):
+@pytest.mark.parametrize("count", [FEW, 2 * FEW])
+async def test_a_full_stream_refuses_what_is_new_and_keeps_what_it_has(broker, count):
     await broker.publish([a_posting("key-1")])
     await broker.put_stream({**stream_config(STREAM), "max_bytes": 1000})
     with pytest.raises(StreamFull):
         await broker.publish([a_posting("key-2", b"x" * 1000)])
     with pytest.raises(StreamFull):
-        await broker.publish([a_posting(f"key-{n}", b"x" * 400) for n in range(2, 5)])
+        await broker.publish([a_posting(f"key-{n}", b"x" * 400) for n in range(2, 2 + count)])
     assert (await broker.read("TEST", "test.v1.done.key-1")).sequence == 1
 
 

@@ -11,7 +11,7 @@ from seaway.contract import address_of
 from seaway.envelope import Envelope
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge
 from seaway.testing import MemoryBroker
-from seaway.together import Together
+from seaway.together import MANY, Together
 from seaway.topology import stream_config
 from waiting import until
 
@@ -63,6 +63,29 @@ async def test_who_comes_alone_waits_for_nobody(broker):
     for number in (1, 2):
         assert await together.publish(a_posting(number)) == Receipt(number)
     assert numbers(broker) == [[1], [2]]
+
+
+async def test_after_a_batch_with_company_the_next_one_waits_for_more(broker, monkeypatch):
+    monkeypatch.setattr("seaway.together.COMPANY", 0.5)
+    broker.answers.set()
+    together, many = Together(broker), [*range(1, MANY + 1)]
+    await asyncio.gather(*sent(together, *map(a_posting, many)))
+    calls = sent(together, a_posting(10))
+    await asyncio.sleep(0.01)
+    assert numbers(broker) == [many]
+    await asyncio.gather(*calls, *sent(together, a_posting(11)))
+    assert numbers(broker) == [many, [10, 11]]
+
+
+async def test_a_few_make_nobody_wait(broker, monkeypatch):
+    monkeypatch.setattr("seaway.together.COMPANY", 60.0)
+    broker.answers.set()
+    together, few = Together(broker), [*range(1, MANY)]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*sent(together, *map(a_posting, few)))
+        await together.publish(a_posting(10))
+        await together.close()
+    assert numbers(broker) == [few, [10]]
 
 
 async def test_who_comes_while_others_are_under_way_goes_with_the_next(broker):

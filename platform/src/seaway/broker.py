@@ -144,7 +144,7 @@ class Broker(Protocol):
     """A place that stores messages and hands them to every durable until it is told to stop."""
 
     async def publish(self, postings: Sequence[Posting]) -> Sequence[Receipt | Conflict]:
-        """Store messages, several as one atomic batch where that can be; answer for each.
+        """Store messages, many of them as one atomic batch where that can be; answer for each.
 
         On a stream that says once_per_key a repeat is recognised, however late it comes.
         Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.

@@ -51,7 +51,7 @@ class JetStream:
         await self.connection.up.wait()
 
     async def publish(self, postings: Sequence[Posting]) -> Sequence[Receipt | Conflict]:
-        """Store messages, several as one atomic batch where that can be; answer for each.
+        """Store messages, many of them as one atomic batch where that can be; answer for each.
 
         Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.
         """
