@@ -17,7 +17,14 @@ IN_CI = bool(os.environ.get("CI"))
 HERE = Path(__file__).parent
 LOGGED = structlog.get_config()
 UNMEASURED = {"chaos", "services"}
-SLOWEST = {room: place for place, room in enumerate(("chaos", "system", "browser", "deploy"))}
+SLOWEST = ("chaos", "system", "browser", "deploy")
+"""The rooms whose files take longest …"""
+LONGEST = (
+    *("f21_slow_listeners", "f22_listeners", "f12_repeats", "f07_pauses", "f05_parted_brokers"),
+    *("f04_leader_kills", "f05_partitions", "r07_service_kills", "f25_power_cut"),
+    *("f17_versions", "f16_killers", "f16_poison", "f15_replay", "f18_rolling_restart"),
+)
+"""… and, of `make chaos`, the longest files."""
 MEMORY = Path("/dev/shm")
 ROOM = 8 << 30
 """Bytes: more than twice what a whole run keeps at a time."""
@@ -39,8 +46,18 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Begin with the rooms whose files take longest: at the end all cores should have work."""
-    items.sort(key=lambda item: SLOWEST.get(item.path.relative_to(HERE).parts[0], len(SLOWEST)))
+    """Begin with what takes longest: at the end all cores should have work."""
+
+    def place(item):
+        room, name = item.path.relative_to(HERE).parts[0], item.path.stem.removeprefix("test_")
+        return _place(room, SLOWEST), _place(name, LONGEST)
+
+    items.sort(key=place)
+
+
+def _place(name, named):
+    """Its place among those that are named, or behind all of them."""
+    return named.index(name) if name in named else len(named)
 
 
 def _failed_if_skipped(report):
