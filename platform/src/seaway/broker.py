@@ -147,7 +147,7 @@ class Broker(Protocol):
         """Store messages, many of them as one atomic batch where that can be; answer for each.
 
         On a stream that says once_per_key a repeat is recognised, however late it comes.
-        Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.
+        Raises BrokerUnavailable and StreamFull (some may be stored: try again), and TooLarge.
         """
 
     async def read(self, stream: str, subject: str) -> Stored | None:

@@ -78,7 +78,7 @@ class Address:
 
     def rivals_for(self, key: str) -> tuple[str, ...]:
         """Return the subjects that exclude the message of this type that has this key."""
-        return tuple([f"{rival}.{key}" for rival in self.rivals])
+        return tuple(f"{rival}.{key}" for rival in self.rivals)
 
 
 def address_of(message: type[Message]) -> Address:

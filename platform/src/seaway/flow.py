@@ -64,8 +64,8 @@ class Flow:
 
         Opening it again with the same content is the same conversation and the same answer. A
         `watch` of this key, begun before, then knows that it is there and saves some reading.
-        Raises KeyReused if the content differs, BrokerUnavailable (it may be stored: try again)
-        and StreamFull.
+        Raises KeyReused if the content differs, and BrokerUnavailable and StreamFull (it may be
+        stored all the same: try again).
         """
         fact, again = await counted(opening, self._store(opening))
         crash_here("G3")

@@ -16,7 +16,7 @@ MANY = 5
 COMPANY = 0.01
 """Seconds for which the next batch waits after one of so many messages.
 
-A batch costs everybody whom it passes about as much whether it has two messages or twenty: with 64
+A batch costs everybody whom it passes about as much for five messages as for twenty: with 64
 callers it is a fifth more that all of them are told in a second (docs/bench/notes.md).
 """
 PATIENCE = 0.2

@@ -53,7 +53,7 @@ class JetStream:
     async def publish(self, postings: Sequence[Posting]) -> Sequence[Receipt | Conflict]:
         """Store messages, many of them as one atomic batch where that can be; answer for each.
 
-        Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.
+        Raises BrokerUnavailable and StreamFull (some may be stored: try again), and TooLarge.
         """
         for posting in postings:
             posting.check_size()

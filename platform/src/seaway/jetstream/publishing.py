@@ -39,7 +39,7 @@ type Answers = list[Receipt | Conflict]
 async def publish(connection: Connection, postings: Sequence[Posting]) -> Answers:
     """Store messages, those of one stream together, and answer for each, in the order given.
 
-    Raises BrokerUnavailable (some may be stored: try again), StreamFull and TooLarge.
+    Raises BrokerUnavailable and StreamFull (some may be stored: try again), and TooLarge.
     """
     by_stream: dict[str, list[int]] = {}
     for index, posting in enumerate(postings):

@@ -21,14 +21,7 @@ from seaway.envelope import Envelope
 from seaway.outcome import Ack, DeadLetter, Outcome
 from seaway.service import Subscription
 from seaway.tracing.recording import is_on, recording
-from seaway.tracing.traceparent import (
-    below,
-    is_marked,
-    place_of,
-    recorded_here,
-    sampled,
-    traceparent_of,
-)
+from seaway.tracing.traceparent import below, place_of, recorded_here, sampled, traceparent_of
 
 __all__ = [
     "answered",
@@ -64,10 +57,7 @@ def trace_id(traceparent: str | None = None) -> str:
 
     Empty if none is. For the exemplar of a metric, and for log lines.
     """
-    if traceparent is not None:
-        here = sampled([traceparent]) if is_marked(traceparent) else []
-    else:
-        here = recorded_here()
+    here = sampled([traceparent]) if traceparent is not None else recorded_here()
     return trace.format_trace_id(here[0].trace_id) if here else ""
 
 
@@ -152,7 +142,7 @@ def creating[R: Message](reply: Envelope[R]) -> Envelope[R]:
 
     If that is another trace than the one of the round that we are in, it is linked to it.
     """
-    if not (is_marked(reply.traceparent) if reply.traceparent else recorded_here()):
+    if not (sampled([reply.traceparent]) if reply.traceparent else recorded_here()):
         return reply
     here = trace.get_current_span().get_span_context()
     cause = place_of(reply.traceparent)
