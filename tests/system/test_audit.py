@@ -16,7 +16,9 @@ from processes import Processes
 from seaway.audit import ask_services, audited, settled
 from seaway.broker import Posting
 from seaway.envelope import Envelope
+from seaway.errors import BrokerUnavailable
 from seaway.jetstream import JetStream
+from seaway.testing import nats_server
 from seaway.topology import DurableSpec
 from sign_ups import SignUp, a_request, clients, sign_up
 from sqlalchemy import text
@@ -329,6 +331,19 @@ async def test_what_is_not_settled_in_time_has_an_exit_code_of_its_own(tmp_path)
         code, out, err = await seaway_audit(system, "--settled-within", "60")
         assert (code, err) == (0, "")
         assert out == "accepted 1  outcomes 1  dead letters 0  pending 0  unaccounted 0\n"
+
+
+async def test_a_broker_that_is_away_has_the_same_time():
+    async with nats_server() as server, JetStream(server.url, "test") as broker:
+        await broker.connected()
+        await server.kill()
+        with pytest.raises(BrokerUnavailable):
+            await settled(broker, within=0)
+        waiting = asyncio.create_task(settled(broker, within=60))
+        with pytest.raises(BrokerUnavailable):  # so has the other been told by now
+            await settled(broker, within=0)
+        await server.start()
+        assert await waiting
 
 
 async def test_a_service_that_cannot_be_asked_is_named(tmp_path):

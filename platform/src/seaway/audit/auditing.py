@@ -16,6 +16,7 @@ from seaway.audit.told import Told
 from seaway.broker import Stored
 from seaway.contract import address_of, installed_types
 from seaway.dead_letters import DEAD, Discarded, Letter, discarded, letters
+from seaway.errors import BrokerUnavailable
 from seaway.topology.backbone import Durable, FoundStream
 
 AT_ONCE = 50
@@ -137,17 +138,29 @@ async def audited(
 
 
 async def settled(ledgers: Ledgers, within: float) -> bool:
-    """Wait until every durable has settled everything; return whether that came to be in time."""
+    """Wait until every durable has settled everything; return whether that came to be in time.
+
+    A broker that does not answer, as while brokers elect one of them, has the same time.
+    Raises BrokerUnavailable if it did not answer at the end of it.
+    """
     give_up = time.monotonic() + within
     while True:
-        ours = {address_of(type_).stream.name for type_ in installed_types().values()}
-        durables = [
-            durable
-            for stream in ours & (await ledgers.streams()).keys()
-            for durable in (await ledgers.durables(stream)).values()
-        ]
-        if not any(durable.pending + durable.ack_pending for durable in durables):
-            return True
+        try:
+            if not await _left(ledgers):
+                return True
+        except BrokerUnavailable:
+            if time.monotonic() > give_up:
+                raise
         if time.monotonic() > give_up:
             return False
         await asyncio.sleep(LOOK_EVERY)
+
+
+async def _left(ledgers: Ledgers) -> int:
+    """Return how many messages no durable has settled yet."""
+    ours = {address_of(type_).stream.name for type_ in installed_types().values()}
+    left = 0
+    for stream in ours & (await ledgers.streams()).keys():
+        durables = (await ledgers.durables(stream)).values()
+        left += sum(durable.pending + durable.ack_pending for durable in durables)
+    return left
