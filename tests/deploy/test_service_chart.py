@@ -2,12 +2,12 @@
 
 import re
 
-import kubernetes_validate
 import pytest
 import yaml
 from all_settings import SETTINGS
 from helm import CHART, SERVICES, VALUES, containers, of_kind, pod_of, rendered, run
 from locks import ROOT
+from schemas import check_kubernetes
 from seaway.process.running import DRAIN_WITHIN
 from seaway.settings import PREFIX
 
@@ -79,7 +79,7 @@ def test_kubernetes_would_accept_it(render, kubernetes, tmp_path):
     name, values = RENDERS[render]
     for one in rendered(name, tmp_path, values, kubernetes=f"{kubernetes}.0"):
         if one["kind"] not in DEFINED_BY_OTHERS:
-            kubernetes_validate.validate(one, kubernetes, strict=True)
+            check_kubernetes(one, kubernetes)
 
 
 @every_render

@@ -6,10 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cloudcoil.models.keda.v1alpha1 as keda
-import cloudcoil.models.prometheus_operator.v1 as prometheus
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 from all_settings import SETTINGS
@@ -32,6 +28,7 @@ from helm import (
 )
 from locks import ROOT
 from restricted import flaws
+from schemas import check_kubernetes, is_valid, model_of
 from seaway.settings import PREFIX
 from watched import ALERTS
 
@@ -68,7 +65,7 @@ def test_every_image_comes_from_the_registry_that_is_named(profile):
 def test_kubernetes_would_accept_it(profile, kubernetes):
     for one in system(profile, kubernetes=f"{kubernetes}.0"):
         if one["kind"] not in DEFINED_BY_OTHERS:
-            kubernetes_validate.validate(one, kubernetes, strict=True)
+            check_kubernetes(one, kubernetes)
 
 
 ROUTE = {
@@ -113,20 +110,16 @@ ROUTE = {
 
 
 def test_what_others_define_is_as_they_define_it():
-    models = {"ScaledObject": keda.ScaledObject}
-    models |= {
-        k: getattr(prometheus, k) for k in ("PodMonitor", "ServiceMonitor", "PrometheusRule")
-    }
     seen = set()
     for one in [*system("production"), *system("bring-your-own")]:
         seen.add(one["kind"])
-        if model := models.get(one["kind"]):
+        if model := model_of(one["kind"]):
             # Unknown keys are not refused but dropped: so they are looked for on the way back.
             read = model.model_validate(one)
             back = read.model_dump(mode="json", by_alias=True, exclude_unset=True)
             assert back == one
         elif one["kind"] in ("GRPCRoute", "HTTPRoute"):
-            jsonschema.validate(one["spec"], ROUTE)
+            assert is_valid(one["spec"], ROUTE)
     rules = {"PrometheusRule"} if (BACKBONE / "files/rules").is_dir() else set()
     assert seen >= DEFINED_BY_OTHERS - {"PrometheusRule"} | rules
 
