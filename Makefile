@@ -161,9 +161,11 @@ $(UV):
 	  echo "Install one (python.org, pyenv, your system's packages), then run make again."; exit 1; }
 	@rm -rf .venv && $(UV) venv -q --no-python-downloads --python '>=3.12' .venv
 
-# pip sync removes the editable members each time, so both are one step.
+# pip sync removes the editable members each time, so both are one step. Ours are compiled, too: a
+# machine may be told to keep nothing that it compiles, and each process would do it anew.
 $(READY): requirements.lock pyproject.toml Makefile $(MEMBERS:%=%/pyproject.toml) .venv/pyvenv.cfg
 	@echo "installing into .venv (about ten seconds the first time)"
 	@$(UV) pip sync -q --compile-bytecode --require-hashes requirements.lock
 	@$(UV) pip install -q --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	@$(PYTHON) -m compileall -q $(MEMBERS)
 	@touch $@

@@ -20,8 +20,19 @@ pytest_plugins = ["goals"]
 IN_CI = bool(os.environ.get("CI"))
 HERE = Path(__file__).parent
 LOGGED = structlog.get_config()
-UNMEASURED = {"chaos", "services"}
-"""The rooms that others than those who test the platform itself fill."""
+MEASURED = {"contract", "platform", "system"}
+"""The rooms that test the platform itself …"""
+UNMEASURED = (
+    "first_sign_up",
+    "killed",
+    "listeners",
+    "mail",
+    "nothing_leaks",
+    "permissions",
+    "purging",
+)
+"""… and files of theirs that reach nothing which others do not: whole systems are started there,
+and to be measured takes a process twice as long."""
 SLOWEST = ("chaos", "system", "browser", "deploy")
 """The rooms whose files take longest …"""
 LONGEST = (
@@ -70,24 +81,26 @@ def pytest_collection():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Begin with what takes longest, so that at the end all cores have work.
-
-    Not measured is what loads a system by itself: that makes it take twice as long.
-    """
+    """Begin with what takes longest, so that at the end all cores have work."""
 
     def place(item):
-        name = item.path.stem.removeprefix("test_")
-        return _place(_room(item), SLOWEST), _place(name, LONGEST)
+        room, name = _where(item)
+        return _place(room, SLOWEST), _place(name, LONGEST)
 
     items.sort(key=place)
     for item in items:
-        if _room(item) in UNMEASURED:
+        if not _is_measured(item):
             item.add_marker("no_cover")
 
 
-def _room(asked):
-    """The folder of tests/ in which a test is."""
-    return asked.path.relative_to(HERE).parts[0]
+def _where(asked):
+    """The folder of tests/ in which a test is, and the name of its file."""
+    return asked.path.relative_to(HERE).parts[0], asked.path.stem.removeprefix("test_")
+
+
+def _is_measured(asked):
+    room, name = _where(asked)
+    return room in MEASURED and name not in UNMEASURED
 
 
 def _place(name, named):
@@ -115,12 +128,9 @@ def pytest_make_collect_report(collector):
 
 @pytest.fixture(autouse=True, scope="module")
 def measured(request):
-    """Measure which lines of the platform a test reaches in the processes that it starts, too.
-
-    Not where hundreds are started and killed: measuring makes each start half a second later.
-    """
+    """Measure which lines of the platform a test reaches in the processes that it starts, too."""
     with pytest.MonkeyPatch.context() as patch:
-        if _room(request) in UNMEASURED:
+        if not _is_measured(request):
             patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
 
