@@ -22,17 +22,10 @@ HERE = Path(__file__).parent
 LOGGED = structlog.get_config()
 MEASURED = {"contract", "platform", "system"}
 """The rooms that test the platform itself …"""
-UNMEASURED = (
-    "first_sign_up",
-    "killed",
-    "listeners",
-    "mail",
-    "nothing_leaks",
-    "permissions",
-    "purging",
-)
-"""… and files of theirs that reach nothing which others do not: whole systems are started there,
-and to be measured takes a process twice as long."""
+LEFT_OUT = ("audit", "first_sign_up", "killed", "listeners", "nothing_leaks", "permissions")
+"""… and files of theirs that start whole systems, which reach little that no others do. To be
+measured takes a process twice as long, so here only the tests themselves are.
+"""
 SLOWEST = ("chaos", "system", "browser", "deploy")
 """The rooms whose files take longest …"""
 LONGEST = (
@@ -89,18 +82,13 @@ def pytest_collection_modifyitems(items):
 
     items.sort(key=place)
     for item in items:
-        if not _is_measured(item):
+        if _where(item)[0] not in MEASURED:
             item.add_marker("no_cover")
 
 
 def _where(asked):
     """The folder of tests/ in which a test is, and the name of its file."""
     return asked.path.relative_to(HERE).parts[0], asked.path.stem.removeprefix("test_")
-
-
-def _is_measured(asked):
-    room, name = _where(asked)
-    return room in MEASURED and name not in UNMEASURED
 
 
 def _place(name, named):
@@ -129,8 +117,9 @@ def pytest_make_collect_report(collector):
 @pytest.fixture(autouse=True, scope="module")
 def measured(request):
     """Measure which lines of the platform a test reaches in the processes that it starts, too."""
+    room, name = _where(request)
     with pytest.MonkeyPatch.context() as patch:
-        if not _is_measured(request):
+        if room not in MEASURED or name in LEFT_OUT:
             patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
 
