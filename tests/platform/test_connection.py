@@ -12,6 +12,8 @@ from seaway.jetstream import JetStream, connection, starting
 from seaway.jetstream.starting import answered
 from seaway.testing import nats_server
 from seaway.topology import stream_config
+from seaway.topology.keys import keep_keys, key_file
+from structlog.testing import capture_logs
 from waiting import until
 
 WITHIN = 50.0
@@ -23,6 +25,19 @@ async def connected_to(*servers):
     async with JetStream(",".join(server.url for server in servers), "test") as broker:
         await broker.connected()
         yield broker
+
+
+@pytest.fixture
+def logs():
+    """What is logged meanwhile, and not printed."""
+    with capture_logs() as logs:
+        yield logs
+
+
+def key_of(folder):
+    """A seed, and the configuration of a broker that asks for it."""
+    [key] = keep_keys(folder, ["test"]).values()
+    return key_file(folder, "test"), f"authorization {{ users: [{{ nkey: {key} }}] }}"
 
 
 @asynccontextmanager
@@ -176,9 +191,73 @@ async def test_a_client_that_dies_while_it_closes_has_given_up_as_well(monkeypat
     assert client._transport._io_writer.is_closing()
 
 
+async def test_what_is_asked_while_the_broker_is_away_leaves_nothing_behind():
+    async with nats_server() as server, connected_to(server) as broker:
+        await broker.streams()
+        kept = len(broker.connection._client._resp_map)
+        await server.kill()
+        for _ in range(20):
+            with pytest.raises(BrokerUnavailable):
+                await broker.streams()
+        await server.start()
+        await until(broker.connection.up.is_set, WITHIN)
+        assert await broker.streams() == {}
+        assert len(broker.connection._client._resp_map) == kept
+
+
+async def test_an_answer_that_comes_too_late_ends_nothing():
+    """The client's own read loop would end: it tells one who has given up already."""
+    async with nats_server() as server, connected_to(server) as broker:
+        reading = broker.connection._client._reading_task
+        server.pause()
+        await broker.connection.heard_so_far(within=1)
+        server.resume()
+        assert await broker.streams() == {}
+        assert not reading.done()
+
+
+async def test_a_credential_that_nobody_can_read_ends_it(tmp_path, logs):
+    seed, asks_for_it = key_of(tmp_path)
+    seed.write_text("SUNOSEED")
+    async with (
+        nats_server(asks_for_it) as server,
+        JetStream(server.url, "test", str(seed)) as broker,
+    ):
+        await until(broker.connection.closed.is_set, WITHIN)
+        assert not broker.connection.alive
+    assert "cannot connect" in [log["event"] for log in logs]
+
+
+async def test_so_it_does_if_it_was_torn_when_it_was_read_again(tmp_path, logs):
+    seed, asks_for_it = key_of(tmp_path)
+    async with (
+        nats_server(asks_for_it) as server,
+        JetStream(server.url, "test", str(seed)) as broker,
+    ):
+        await broker.connected()
+        seed.write_text(seed.read_text()[:20])
+        await server.kill()
+        await server.start()
+        await until(broker.connection.closed.is_set, WITHIN)
+        assert not broker.connection.alive
+    assert "cannot connect" in [log["event"] for log in logs]
+
+
+async def test_a_password_is_not_in_the_log_when_a_broker_is_left(logs):
+    async with nats_server() as server:
+        urls = [f"nats://me:secret@{host}:{server.port}" for host in ("127.0.0.1", "localhost")]
+        async with JetStream(",".join(urls), "test") as broker:
+            await broker.connected()
+            await broker.connection.asked(0.0, in_vain=True)
+            await broker.connected()
+    [left] = [log for log in logs if "trying another one" in log["event"]]
+    assert left["at"].endswith(f":{server.port}")
+    assert "secret" not in str(logs)
+
+
 async def test_who_asks_before_there_is_a_connection_is_told_so():
     async with nats_server() as server, JetStream(server.url, "test") as broker:
-        with pytest.raises(BrokerUnavailable, match="not connected yet"):
+        with pytest.raises(BrokerUnavailable, match="not connected: nats://"):
             await broker.streams()
         await broker.connected()
         assert await broker.streams() == {}

@@ -5,12 +5,13 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+import raw_nats
 from acme.users.v1 import CreateUserRejected
 from seaway import consumer as module
 from seaway.breaker import Breaker
 from seaway.broker import MAX_MESSAGE_BYTES, MAX_STORED_BYTES
 from seaway.contract import address_of
-from seaway.dead_letters import DEAD
+from seaway.dead_letters import DEAD, redrive
 from seaway.envelope import Envelope
 from seaway.errors import (
     BrokerUnavailable,
@@ -789,6 +790,55 @@ async def test_a_batch_that_fills_does_not_hold_up_the_end(broker):
 
 
 # On a real broker
+
+
+async def test_a_batch_that_fills_is_handled_although_its_durable_has_gone(nats):
+    async def fetched():
+        return (await nats.durables("USERS"))[DURABLE].ack_pending == 1
+
+    handle = by_name()
+    worker = await Worker.made(nats, handle, up_to=3, within=3600.0)
+    await worker.send(a_request("one"))
+    async with Running(worker.consumer):
+        await until(fetched)
+        await nats.delete_durable("USERS", DURABLE)
+        await until(lambda: handle.calls == [["one"]])
+
+
+async def test_a_batch_that_fills_is_kept_alive(nats, monkeypatch):
+    """… also if each fetch for it is shorter than what passes between two words to the broker."""
+    monkeypatch.setattr("seaway.fetching.FETCH_WAIT", 0.05)
+    monkeypatch.setattr("seaway.jetstream.delivery.GRACE", 0.05)
+    worker = await Worker.made(nats, by_name(), up_to=3, within=2.0, ack_wait=0.6)
+    await worker.send(a_request())
+    async with Running(worker.consumer):
+        await until(worker.is_settled)
+    found = (await nats.durables("USERS"))[DURABLE]
+    assert (found.delivered, found.deliveries) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"x-theirs: " + b"\xff" * 40_000,),
+        (b"a/b: c", b"Status: 204", b"Description: not of the broker"),
+    ],
+    ids=["not text", "not a name, and like the broker's own"],
+)
+async def test_what_nobody_could_write_can_be_set_aside_and_read(nats, lines):
+    worker = await Worker.made(nats, by_name())
+    id = a_request().request_id
+    subject = posting_of(a_request()).subject
+    await raw_nats.publish(nats.connection.where, subject, (*lines, b"ce-id: " + id.encode()))
+    await worker.send(a_request())
+    while not await worker.is_settled():
+        await worker.round(wait=0.2)
+    [letter] = await worker.letters()
+    assert (letter.reason, letter.message_id) == ("UNKNOWN_TYPE", id)
+    assert len([stored async for stored in nats.scan("USERS", ">")]) == 3
+    assert (await nats.read("USERS", subject)).headers["ce-id"] == id
+    assert (await nats.next_after("USERS", ">", 0)).sequence == 1
+    assert await redrive(nats, letter) == 4
 
 
 @pytest.mark.parametrize("place", [0, 200])

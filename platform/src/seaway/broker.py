@@ -4,6 +4,7 @@ Two things fulfil it, and one contract suite holds both to it: `seaway.jetstream
 `seaway.testing.MemoryBroker` in tests.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from seaway.errors import TooLarge
 
 type Headers = Mapping[str, str]
 
+HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""What a header may be called, as in HTTP. A stream may hold others, which nobody can write."""
 MAX_MESSAGE_BYTES = 60 * 1024
 """Headers and body together, of what we say ourselves."""
 MAX_STORED_BYTES = 64 * 1024

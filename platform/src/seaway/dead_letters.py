@@ -9,12 +9,13 @@ one for each durable and message, so a crash in between stores no second one
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, Self
 from uuid import UUID
 
 from seaway.broker import (
+    HEADER_NAME,
     MAX_STORED_BYTES,
     Broker,
     Conflict,
@@ -132,7 +133,9 @@ def letter_for(
 ) -> Posting:
     """Return the dead letter of a delivery, ready to be stored under the message's id or a name.
 
-    It is never too large to be stored, if the message was not.
+    It can always be stored, if the message was: what nobody could write is left out of its
+    headers, and the longest of those that were no text, of which a reader makes three bytes of
+    one.
     """
     ours = {
         "seaway-durable": subscription.durable,
@@ -143,13 +146,15 @@ def letter_for(
         "seaway-version": version,
         "seaway-original-subject": delivery.subject,
     }
-    return Posting(
+    letter = Posting(
         stream=DEAD.name,
         subject=letter_subject(subscription.durable, name or id_of(delivery)),
         data=delivery.data,
-        headers={**original(delivery.headers), **ours},
+        headers=ours,
         most_bytes=MAX_LETTER_BYTES,
     )
+    theirs = fitting(original(delivery.headers), letter.most_bytes - letter.size)
+    return replace(letter, headers={**theirs, **ours})
 
 
 async def set_aside(
@@ -203,8 +208,21 @@ def moment(text: str, otherwise: datetime) -> datetime:
 
 
 def original(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers without ours, and without those that the broker would act upon."""
-    return {k: v for k, v in headers.items() if not k.startswith((OURS, "Nats-"))}
+    """Return the headers that can be written, without ours and those that the broker acts upon."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if HEADER_NAME.fullmatch(name) and not name.startswith((OURS, "Nats-"))
+    }
+
+
+def fitting(headers: Headers, most_bytes: int) -> dict[str, str]:
+    """Return as many headers as fit, which is all of them but for somebody's very long ones."""
+    sizes = {name: len(f"{name}{value}".encode()) + 4 for name, value in headers.items()}
+    left_out = sorted(sizes, key=lambda name: sizes[name])
+    while left_out and sizes[left_out[0]] <= most_bytes:
+        most_bytes -= sizes[left_out.pop(0)]
+    return {name: value for name, value in headers.items() if name not in left_out}
 
 
 async def letters(shelf: Scanned, durable: str = "", reason: str = "") -> AsyncIterator[Letter]:

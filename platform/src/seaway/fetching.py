@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from seaway.broker import Delivery, Pull
-from seaway.errors import BrokerUnavailable
+from seaway.errors import BrokerUnavailable, DurableGone
 
 FETCH_WAIT = 1.0
 """Seconds that one fetch waits for a message. Short, since a fetch is never cancelled."""
@@ -18,17 +18,20 @@ async def filled(
 ) -> Sequence[Delivery]:
     """Fetch a batch, and give it so many seconds to fill once it has a first message.
 
-    Raises DurableGone.
+    Raises DurableGone, but not if something was fetched: then the next fetch will.
     """
     deliveries = list(await pull.fetch(up_to, FETCH_WAIT))
+    if not deliveries or not within:
+        return deliveries
     clock = asyncio.get_running_loop()
     until = clock.time() + within
-    while deliveries and len(deliveries) < up_to and not stopping.is_set():
-        left = until - clock.time()
-        if left <= 0:
-            break
+    with suppress(DurableGone):
         async with keep(deliveries):
-            deliveries += await pull.fetch(up_to - len(deliveries), min(left, FETCH_WAIT))
+            while len(deliveries) < up_to and not stopping.is_set():
+                left = until - clock.time()
+                if left <= 0:
+                    break
+                deliveries += await pull.fetch(up_to - len(deliveries), min(left, FETCH_WAIT))
     return deliveries
 
 

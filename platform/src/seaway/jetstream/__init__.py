@@ -10,11 +10,10 @@ from datetime import datetime
 from typing import Any, Self
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from seaway.broker import Conflict, Posting, Pull, Receipt, Stored
 from seaway.errors import BrokerUnavailable, TopologyError
-from seaway.jetstream.connection import Connection
+from seaway.jetstream.connection import LOST, Connection
 from seaway.jetstream.delivery import JetStreamPull
 from seaway.jetstream.publishing import failure, publish
 from seaway.jetstream.reading import (
@@ -134,7 +133,7 @@ class JetStream:
             yield
         finally:
             undo()
-            with suppress(NatsError, OSError):
+            with suppress(*LOST):
                 await subscription.unsubscribe()
 
     async def streams(self) -> Mapping[str, FoundStream]:

@@ -137,8 +137,8 @@ class Connection:
         Raises BrokerUnavailable if none comes in `wait` seconds, and as soon as the connection
         is lost on which it would have come.
         """
-        if not self._at:
-            raise BrokerUnavailable(f"not connected yet: {self.where}")
+        if not self._client.is_connected:  # the client would never forget that it was asked
+            raise BrokerUnavailable(f"not connected: {self.where}")
         patience, began, vain = asyncio.timeout(wait), time.monotonic(), True
         self._waiting.add(patience)
         try:
@@ -172,8 +172,8 @@ class Connection:
         self._in_vain_since = min(began, self._in_vain_since or began)
         since = time.monotonic() - self._in_vain_since
         if since > IN_VAIN and self._client.is_connected and len(self._client.servers) > 1:
-            self._in_vain_since = None
-            log.warning("this broker answers nothing, trying another one", at=self._at)
+            at = self._at.rpartition("@")[2]  # without a password
+            log.warning("this broker answers nothing, trying another one", at=at)
             await self._client.force_reconnect()
 
     async def heard_so_far(self, within: int = FLUSH_WITHIN) -> None:
@@ -230,15 +230,23 @@ class Connection:
         return chosen, random.uniform(0, min(FIRST_WAIT * 2**rounds, LONGEST_WAIT))
 
     async def _watch(self) -> None:
-        await self.up.wait()  # until then it closes after each try
+        await asyncio.wait(self._tasks[:1])  # until then the client closes after each try
         asked_at = time.monotonic()
-        while not self._client.is_closed:
+        while not self._client.is_closed and not self._has_died():
             if self._client.is_connected and time.monotonic() - asked_at > ASK_EVERY:
                 await self._ask_for_life()
                 asked_at = time.monotonic()
             await asyncio.sleep(LOOK_EVERY)
         # nats-py may die while it closes (it writes to a socket that is gone), and calls nobody.
         await self._on_closed()
+
+    def _has_died(self) -> bool:
+        """Whether the task has in which the client connects, as it does of a torn credential."""
+        task = self._client._reconnection_task or self._tasks[0]
+        if self._client.is_connected or not task.done():
+            return False
+        log.error("cannot connect", error=repr(task.cancelled() or task.exception()))
+        return True
 
     async def _ask_for_life(self) -> None:
         try:

@@ -11,11 +11,10 @@ from typing import Any, Self
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
 
 from seaway.broker import Delivery, Headers
 from seaway.errors import BrokerUnavailable, DurableGone
-from seaway.jetstream.connection import Connection
+from seaway.jetstream.connection import LOST, Connection
 
 GRACE = 0.5
 """Seconds that we wait beyond what the broker was asked to wait, and for what follows a message.
@@ -134,7 +133,7 @@ class JetStreamPull:
         self._undo()
         self._wake()
         if self._subscription is not None:
-            with suppress(NatsError, OSError, TimeoutError):
+            with suppress(*LOST, TimeoutError):
                 async with asyncio.timeout(CLOSE_WITHIN):
                     await self._subscription.drain()  # type: ignore[no-untyped-call]
         self._collect(self._came.qsize())
@@ -199,13 +198,14 @@ class JetStreamPull:
     def _collect(self, most: int) -> None:
         """Collect what came meanwhile, without waiting."""
         while most > 0 and not self._came.empty():
-            had = len(self._collected)
-            self._keep(self._came.get_nowait())
-            most -= len(self._collected) - had
+            most -= self._keep(self._came.get_nowait())
 
-    def _keep(self, message: Msg | None) -> None:
-        if message is not None and not _status(message):
-            self._collected.append(JetStreamDelivery.of(self.connection, message))
+    def _keep(self, message: Msg | None) -> bool:
+        """Collect this, if it is a delivery; return whether it was."""
+        if message is None or _status(message):
+            return False
+        self._collected.append(JetStreamDelivery.of(self.connection, message))
+        return True
 
 
 def _status(message: Msg) -> str:

@@ -5,16 +5,13 @@ of the 130 µs that user_creation needs for a message. Ours are looked at all at
 there is something to do to one of them is it left to the client. What arrives is the same.
 """
 
-import re
+import asyncio
 from functools import lru_cache
 from typing import override
 
 from nats.aio.client import Client
 
-from seaway.broker import Headers
-
-NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""As the client allows them, and HTTP."""
+from seaway.broker import HEADER_NAME, Headers
 
 
 class AsIs(str):
@@ -39,13 +36,20 @@ class AsIs(str):
 class QuickClient(Client):
     """The client, which reads headers all at once where it can.
 
-    If another version of it has another name for this, it reads them itself.
+    If another version of it has other names for this, it does as it always did.
     """
 
     @staticmethod
     @override
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         return read(raw) or Client._parse_header_lines(raw)
+
+    @override
+    async def _process_pong(self) -> None:
+        """Take an answer for which nobody waits any more, too: it would end the read loop."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
 
 def written(headers: Headers) -> dict[str, str]:
@@ -77,4 +81,4 @@ def _are_plain(headers: Headers) -> bool:
 
 @lru_cache(maxsize=1000)
 def _are_names(names: tuple[str, ...]) -> bool:
-    return all(map(NAME.fullmatch, names))
+    return all(map(HEADER_NAME.fullmatch, names))

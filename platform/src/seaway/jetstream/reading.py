@@ -14,11 +14,10 @@ from datetime import datetime
 from typing import Any
 
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from seaway.broker import Stored
 from seaway.errors import BrokerUnavailable
-from seaway.jetstream.connection import Connection
+from seaway.jetstream.connection import LOST, Connection
 from seaway.topology import FoundStream
 
 AT_ONCE = 500
@@ -40,11 +39,17 @@ def stored(message: Msg) -> Stored:
     )
 
 
+def status_of(answer: Msg) -> str:
+    """Return what the broker says of itself; empty if it is a message, whatever that says."""
+    headers: Mapping[str, str] = answer.headers or {}
+    return "" if "Nats-Sequence" in headers else headers.get("Status", "")
+
+
 async def last_on(connection: Connection, stream: str, subject: str) -> Stored | None:
     """Return what some replica shows on a subject, or None. Raises BrokerUnavailable."""
     where = f"$JS.API.DIRECT.GET.{stream}.{subject}"
     answer = await connection.request(where, wait=READ_WITHIN)
-    return None if "Status" in (answer.headers or {}) else stored(answer)
+    return None if status_of(answer) else stored(answer)
 
 
 def found_stream(stream: Mapping[str, Any]) -> FoundStream:
@@ -99,8 +104,7 @@ async def count_after(connection: Connection, stream: str, subjects: str, after:
     question = {"seq": after + 1, "next_by_subj": subjects, "batch": 1}
     where = f"$JS.API.DIRECT.GET.{stream}"
     answer = await connection.request(where, json.dumps(question).encode(), wait=READ_WITHIN)
-    headers: Mapping[str, str] = answer.headers or {}
-    return 0 if "Status" in headers else 1 + int(headers["Nats-Num-Pending"])
+    return 0 if status_of(answer) else 1 + int((answer.headers or {})["Nats-Num-Pending"])
 
 
 async def scan(
@@ -135,7 +139,7 @@ async def scan(
                 after = unseen.sequence
                 yield unseen
     finally:
-        with suppress(NatsError, OSError):
+        with suppress(*LOST):
             await subscription.unsubscribe()
 
 
@@ -147,7 +151,7 @@ async def _until_end(answers: asyncio.Queue[Msg]) -> AsyncIterator[Msg]:
                 message = await answers.get()
         except TimeoutError as error:
             raise BrokerUnavailable("the broker stopped in the middle of an answer") from error
-        match (message.headers or {}).get("Status", ""):
+        match status_of(message):
             case "":
                 yield message
             case "204" | "404":
@@ -159,7 +163,8 @@ async def _until_end(answers: asyncio.Queue[Msg]) -> AsyncIterator[Msg]:
 
 def _led(message: Mapping[str, Any]) -> Stored:
     """Return a message as it stands in an answer of JetStream's API."""
-    lines = base64.b64decode(message.get("hdrs", "")).decode().split("\r\n")[1:]
+    hdrs = base64.b64decode(message.get("hdrs", "")).decode(errors="replace")
+    lines = hdrs.split("\r\n")[1:]
     pairs = (line.partition(":") for line in lines if line)
     return Stored(
         subject=message["subject"],
