@@ -568,6 +568,33 @@ async def test_a_commit_that_is_cut_is_unknown_and_the_inbox_knows(
     assert await rows(on_postgresql, notes) == len(found)
 
 
+class MuteAfterLogin(CutAtCommit):
+    """A proxy that lets somebody in, and passes on no question then."""
+
+    async def serve(self, reader, writer):
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server.port)
+        back = asyncio.create_task(self.pass_back(from_server, writer))
+        while b"current_setting" not in (asked := await reader.read(65536)) and asked:
+            to_server.write(asked)
+        while await reader.read(65536):
+            pass
+        back.cancel()
+        for end in (to_server, writer):
+            end.transport.abort()
+
+
+async def test_a_server_that_lets_us_in_and_says_no_more_is_down(
+    on_postgresql, postgresql, migrations, monkeypatch
+):
+    monkeypatch.setattr("seaway.database.connections.ANSWER_WITHIN", 0.2)
+    async with MuteAfterLogin(postgresql, before=True) as port:
+        url = on_postgresql._url.replace(str(postgresql.port), str(port))
+        async with Database(url, "notes", migrations) as through:
+            with pytest.raises(DependencyDown, match="postgresql does not answer"):
+                async with through.transaction():
+                    await take(through, "one")
+
+
 async def test_a_full_disk_is_a_dependency_that_is_down(on_sqlite):
     async def work():
         async with on_sqlite.transaction() as connection:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
@@ -12,7 +13,7 @@ from seaway.dead_letters import DEAD, discard, letters
 from seaway.errors import BrokerUnavailable
 from seaway.jetstream import JetStream
 from seaway.monitor import Monitor, Rounds, Sight, look
-from seaway.testing import nats_server
+from seaway.testing import MemoryBroker, nats_server
 from seaway.topology import DurableSpec, apply, declared
 from waiting import until
 from workers import DURABLE, Worker, a_request, alien, by_name, posting_of
@@ -55,6 +56,24 @@ def monitor_of(broker, lately=60.0):
 
 def exported(name, **labels):
     return REGISTRY.get_sample_value(name, labels)
+
+
+async def test_nothing_is_audited_before_it_was_seen_what_is_not_settled():
+    class Electing(MemoryBroker):
+        """One that does not answer the first two looks."""
+
+        asked = 0
+
+        async def streams(self):
+            self.asked += 1
+            if self.asked <= 2:
+                raise BrokerUnavailable("they elect one of them")
+            return await super().streams()
+
+    monitor = replace(monitor_of(Electing()), look_every=0.2)
+    async with monitor:
+        await until(lambda: monitor.rounds.unfinished)
+        assert await monitor.goes_on() == ""
 
 
 async def test_lag_is_the_age_of_the_oldest_message_that_is_not_settled(worker, broker):

@@ -19,8 +19,8 @@ const types = loadFileDescriptorSetFromBuffer(contracts, asInProtos);
 const { SignUpService } = grpc.loadPackageDefinition(types).acme.gateway.v1;
 
 // CANCELLED, though we cancelled nothing, is what gRPC says of a call to a server that just stops.
-const { UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED } = grpc.status;
-const PASSING = [UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED];
+const { UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, CANCELLED } = grpc.status;
+const PASSING = [UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, CANCELLED];
 const TRY_AGAIN_AFTER = [200, 400, 800, 1600, 3200]; // milliseconds; the last one repeats
 const reconnecting = {
   "grpc.initial_reconnect_backoff_ms": 100,
@@ -47,7 +47,7 @@ async function* updates(target, request, deadline) {
         }
         return;
       } catch (error) {
-        if (!PASSING.includes(error.code)) throw error;
+        if (!PASSING.includes(error.code) || Date.now() >= deadline) throw error;
         console.error(`asking again: ${grpc.status[error.code]}`);
       } finally {
         call.cancel();

@@ -78,10 +78,31 @@ def test_an_answer_that_is_no_json_is_an_outage(body):
         check(an_answer(200, body[:200_000]))
 
 
-def test_a_property_that_is_missing_is_our_fault():
-    body = b'{"category": "VALIDATION_ERROR", "errors": [{"code": "PROPERTY_DOESNT_EXIST"}]}'
+MISSING = [{"isValid": False, "error": "PROPERTY_DOESNT_EXIST", "name": "user_id"}]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"category": "VALIDATION_ERROR", "errors": [{"code": "PROPERTY_DOESNT_EXIST"}]},
+        {"message": f"Property values were not valid: {json.dumps(MISSING)}"},
+    ],
+    ids=["listed", "in the message"],
+)
+def test_a_property_that_is_missing_is_our_fault(said):
     with pytest.raises(DependencyDown):
-        check(an_answer(400, body))
+        check(an_answer(400, json.dumps(said).encode()))
+
+
+@pytest.mark.parametrize("name", ["PROPERTY_DOESNT_EXIST", '", "error": "PROPERTY_DOESNT_EXIST'])
+def test_what_people_call_themselves_is_no_code(name):
+    about = [{"error": "INVALID_EMAIL", "message": f"{name}@example.org is invalid"}]
+    said = {
+        "message": f"Property values were not valid: {json.dumps(about)}",
+        "errors": [{"code": "INVALID_EMAIL", "message": name, "context": {"email": [name]}}],
+    }
+    with pytest.raises(Unprocessable):
+        check(an_answer(400, json.dumps(said).encode()))
 
 
 def test_all_are_named_by_their_trace_or_by_their_address():

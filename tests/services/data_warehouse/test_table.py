@@ -1,6 +1,8 @@
 """The table under other writers, other releases, a full disk and a power cut."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -109,6 +111,22 @@ def test_upkeep_makes_many_files_one_and_forgets_nothing(url):
     assert rows(url) == before
     assert table.append(batch, ORIGIN) == 0  # the watermark is in the checkpoint
     assert table.append(entries(41, 41), ORIGIN) == 1
+
+
+def test_a_table_is_opened_whose_log_has_been_cut_short(url):
+    """Upkeep deletes what is older than 30 days; a checkpoint has it."""
+    batch = entries(1, 6)
+    StreamTable(Place(url), SCHEMA).append(batch[:1], ORIGIN)
+    first = min(Path(url, "_delta_log").glob("*.json"))
+    for each in batch[1:5]:
+        StreamTable(Place(url), SCHEMA).append([each], ORIGIN)
+    long_ago = time.time() - 40 * 86400
+    for path in Path(url, "_delta_log").glob("*.json"):
+        os.utime(path, (long_ago, long_ago))
+    tidy(Place(url), keep_hours=24)
+    assert not first.exists()
+    assert StreamTable(Place(url), SCHEMA).append(batch, ORIGIN) == 1
+    assert sequences(url) == [1, 2, 3, 4, 5, 6]
 
 
 def test_nothing_personal_is_in_the_log_of_the_table(url):

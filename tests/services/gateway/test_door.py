@@ -1,5 +1,6 @@
 """Who may come in and how often: tokens, networks, addresses, and a door that shuts by itself."""
 
+import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
@@ -14,10 +15,12 @@ from gateway.admission import Admission
 from gateway.backlog import Backlog
 from gateway.door import Door
 from gateway.rates import Rates
+from gateway.service import command
 from gateway.settings import GatewaySettings
 from gateway.watchers import Watchers
 from gateways import USERS, a_gateway, open_door, opened, sign_up
 from refused import refused
+from seaway.envelope import Envelope
 from seaway.errors import SettingsError
 from seaway.rpc import Clients, Refusal, unavailable
 from seaway.topology import DurableSpec, apply, declared
@@ -259,7 +262,6 @@ def test_a_durable_that_was_wound_back_or_made_anew_begins_anew():
     looks = [seen(9, deliveries=50, delivered=70)] * 20
     assert aged(*looks, seen(900, deliveries=0, delivered=0)) == 0
     assert aged(*looks, seen(900, deliveries=51, delivered=1)) == 0
-    assert aged(*looks, None, looks[0]) == 0
 
 
 def test_how_long_it_will_take_is_said_as_far_as_it_is_known():
@@ -306,6 +308,23 @@ async def test_the_door_shuts_when_requests_wait_too_long_and_opens_when_they_ar
             await admission.look()
             await opened(client, sign_up(str(uuid4())))  # begun is enough
             await delivery.ack()
+
+
+async def test_who_only_listens_and_is_away_shuts_no_door(broker):
+    """Nor does a listener that keeps up hide that the owner does not."""
+    requested = "users.v1.create-requested.*"
+    await apply(broker, declared([USERS], [handles(name, requested) for name in ("a", "b")]))
+    admission = Admission(broker, CreateUserRequested, longest=0.05)
+    await broker.publish([Envelope.opening(command(sign_up(str(uuid4()))), "test").posting()])
+    async with broker.pull("USERS", "b") as pull:
+        await pull.fetch(1, 5.0)
+    for _ in range(3):
+        await admission.look()
+        await asyncio.sleep(0.05)
+    assert admission.refusal() is None
+    await broker.delete_durable("USERS", "b")
+    await admission.look()
+    assert admission.refusal().reason == "BACKLOG"
 
 
 async def test_however_long_it_waits_if_that_is_what_was_set(broker):

@@ -51,6 +51,11 @@ async def test_a_server_that_nobody_vouches_for_gets_nothing(tls, certificate, s
     assert (server.mails, server.logins) == ([], [])
 
 
+async def test_authorities_that_cannot_be_read_are_not_the_fault_of_any_mail(tmp_path, settings):
+    with pytest.raises(DependencyDown, match="FileNotFoundError"):
+        await send(settings(smtp_tls="starttls", smtp_ca_file=str(tmp_path / "away.pem")))
+
+
 async def test_a_server_that_offers_no_tls_gets_nothing(server, settings):
     with pytest.raises(DependencyDown):
         await send(settings(smtp_tls="starttls"))

@@ -29,8 +29,11 @@ LOOK_EVERY = 0.05
 class Place(Shelf, Protocol):
     """What it takes to redrive and to see what comes of it; a broker offers it."""
 
-    async def read(self, stream: str, subject: str) -> Stored | None:
-        """Return the last message on a subject. Raises BrokerUnavailable."""
+    async def next_after(self, stream: str, subjects: str, sequence: int) -> Stored | None:
+        """Return the first message on `subjects` after a place; None: there is none.
+
+        Raises BrokerUnavailable.
+        """
 
     async def durables(self, stream: str) -> Mapping[str, Durable]:
         """Return the durables of a stream, by name. Raises BrokerUnavailable."""
@@ -85,9 +88,10 @@ async def _redriven(
     until = clock.time() + within
     again = letter_subject(letter.durable, name_by_place(sequence))
     while True:
-        # In this order: a letter is stored before its message is settled.
+        # In this order: a letter is stored before its message is settled. Whoever leads the
+        # stream is asked for it: another replica may not show it yet.
         durable = (await place.durables(stream)).get(letter.durable)
-        if back := await place.read(DEAD.name, again):
+        if back := await place.next_after(DEAD.name, again, 0):
             return Redriven(letter, "came back", Letter.of(back).reason, sequence)
         if durable and durable.has_settled(sequence):
             return Redriven(letter, "handled", sequence=sequence)

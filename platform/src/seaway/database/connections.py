@@ -174,12 +174,19 @@ def _begin(connection: Connection) -> None:
 
 
 def _refuse_if_forgetful(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    """Raise SettingsError if a power cut could take back what this server says is committed."""
-    cursor = connection.cursor()
-    cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in DURABLE))
-    values = dict(zip(DURABLE, cursor.fetchone() or (), strict=True))
-    cursor.close()
-    connection.rollback()
+    """Raise SettingsError if a power cut could take back what this server says is committed.
+
+    Raises DependencyDown if it does not answer: nobody else translates what is raised here.
+    """
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in DURABLE))
+        values = dict(zip(DURABLE, cursor.fetchone() or (), strict=True))
+        cursor.close()
+        connection.rollback()
+    except OSError as error:
+        connection.driver_connection.terminate()  # to say good-bye it would wait for an answer
+        raise DependencyDown(f"postgresql does not answer: {_named(error)}") from error
     forgetful = [f"{n} = {value}" for n, value in values.items() if value not in DURABLE_VALUES]
     if forgetful:
         connection.close()

@@ -19,6 +19,7 @@ from seaway.monitor.looking import Sight, Watched, look
 from seaway.monitor.metrics import show_answers, show_report, show_sight
 from seaway.monitor.pace import LATELY, Pace
 from seaway.monitor.rounds import Rounds
+from seaway.topology.backbone import BEGINNING
 
 log = structlog.get_logger("seaway.monitor")
 
@@ -104,10 +105,11 @@ class Monitor:
             await asyncio.sleep(self.look_every)
 
     async def _audit_on(self) -> None:
-        await self.look()  # or the first audit would not know what is old and not settled
+        await self.look()
         while True:
-            pause = await self.audit()
-            await asyncio.sleep(pause)
+            # Not before it has looked: the first audit has to know what is old and not settled.
+            has_looked = self.sight.at > BEGINNING
+            await asyncio.sleep(await self.audit() if has_looked else self.look_every)
 
     async def _ask(self, question: Question) -> Sequence[Told]:
         try:

@@ -34,7 +34,7 @@ OPEN = Gauge("seaway_streams_active", "Streams that are open.", LABELS)
 PROBES = "grpc.health.v1.Health"
 """Not traced: they would be most of all calls."""
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
-TOO_LATE = Refusal(LATE, "TOO_LATE", "the time for this call was over before it was done")
+TOO_LATE = Refusal(LATE, "TOO_LATE", "the time was over before it was done", retry_after=1.0)
 RESUME = unavailable("RESUME", "this stream is as old as it may get: call again", 0.1)
 BROKER_AWAY = unavailable("BROKER_UNAVAILABLE", "not accepted as far as we know: try again")
 FULL = unavailable("STREAM_FULL", "no room for new requests now: try again later", 30.0)

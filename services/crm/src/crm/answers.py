@@ -1,5 +1,6 @@
 """What an answer of HubSpot's means: pure functions."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ OUR_FAULT = (401, 402, 403, 404, 405, 407, 410)
 """Statuses that say something of our token, plan or URL, and nothing of a contact."""
 FOR_GOOD = ("VALIDATION_ERROR", "INVALID_EMAIL", "INVALID_PARAMS", "MISSING_REQUIRED_FIELD")
 """Categories of errors that another attempt will not change."""
-UNPREPARED = b"PROPERTY_DOESNT_EXIST"
+UNPREPARED = "PROPERTY_DOESNT_EXIST"
 """The CRM lacks a property that it has to be given first: docs/add-a-crm.md."""
+CODES = ("code", "error", "subCategory")
+"""Where an error has its code."""
 
 
 def check(answer: Answer) -> Any:
@@ -29,13 +32,33 @@ def check(answer: Answer) -> Any:
         return answer.json()
     if status in MAY_PASS:
         raise NotNow(f"the CRM answers {status}")
-    if UNPREPARED in answer.body:
+    if UNPREPARED in codes(answer.body):
         raise DependencyDown("the CRM lacks a property; docs/add-a-crm.md lists them")
     if status in OUR_FAULT:
         raise DependencyDown(f"the CRM answers {status}")
     if 400 <= status < 500:
         raise Unprocessable("CRM_REFUSED")
     raise NoAnswer(f"the CRM answers {status}")
+
+
+def codes(body: bytes) -> set[str]:
+    """Return the codes of the errors that an answer lists, also in its message, as JSON there.
+
+    A code counts where a code stands: an answer repeats what it was sent, and people choose that.
+    """
+    said = _read(body)
+    message = said.get("message") if isinstance(said, dict) else None
+    _, _, listed_in_it = message.partition(": ") if isinstance(message, str) else ("", "", "")
+    errors = [*listed(said, "errors"), *listed({"errors": _read(listed_in_it)}, "errors")]
+    found = [error.get(key) for error in errors if isinstance(error, dict) for key in CODES]
+    return {code for code in found if isinstance(code, str)}
+
+
+def _read(text: bytes | str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def failures(sent: Mapping[str, str], said: Any) -> dict[str, Exception]:

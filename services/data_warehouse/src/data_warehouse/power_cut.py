@@ -50,9 +50,13 @@ class Commit:
 
 
 def synced(url: str, versions: Iterable[int]) -> None:
-    """Have these commits, and the files that they add, on the disk for good."""
+    """Have these commits, and the files that they add, on the disk for good.
+
+    Those that upkeep has deleted are in a checkpoint: the log keeps none older than 30 days.
+    """
     folder = Path(url)
-    commits = [Commit.of(folder / LOG / f"{version:020}.json") for version in versions]
+    paths = [folder / LOG / f"{version:020}.json" for version in versions]
+    commits = [Commit.of(path) for path in paths if path.exists()]
     files = {folder / path for commit in commits for path in commit.added}
     folders = {file.parent for file in files} | {folder, folder / LOG}
     for path in [*files, *(commit.path for commit in commits), *folders]:

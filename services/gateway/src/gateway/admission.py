@@ -34,7 +34,8 @@ class Admission:
         self._stream = address_of(command).stream.name
         self._longest = longest
         self._full = False
-        self.backlog = Backlog()
+        self._backlogs: dict[str, Backlog] = {}
+        self._nobodys = Backlog()
 
     async def __aenter__(self) -> Self:
         self._looking = asyncio.create_task(self._keep_looking())
@@ -43,6 +44,11 @@ class Admission:
     async def __aexit__(self, *_: object) -> None:
         self._looking.cancel()
         await asyncio.gather(self._looking, return_exceptions=True)
+
+    @property
+    def backlog(self) -> Backlog:
+        """The one that is waited in least: of several who listen, it may be the owner's."""
+        return min(self._backlogs.values(), key=lambda each: each.age, default=self._nobodys)
 
     def refusal(self) -> Refusal | None:
         """Return what to say to one more request; None: it is welcome."""
@@ -60,9 +66,11 @@ class Admission:
                 return
             limit = found.config.get("max_bytes", -1)
             self._full = limit > 0 and found.bytes >= FOR_REQUESTS * limit
-            durables = (await self._backbone.durables(self._stream)).values()
-            handled_by = next((d for d in durables if self._is_handled_by(d)), None)
-            self.backlog.note(handled_by, asyncio.get_running_loop().time())
+            durables = (await self._backbone.durables(self._stream)).items()
+            listening = {name: each for name, each in durables if self._is_handled_by(each)}
+            self._backlogs = {n: self._backlogs.get(n) or Backlog() for n in listening}
+            for name, durable in listening.items():
+                self._backlogs[name].note(durable, asyncio.get_running_loop().time())
 
     def _is_handled_by(self, durable: Durable) -> bool:
         """Whether a durable hands over these commands, and nothing else that is said."""

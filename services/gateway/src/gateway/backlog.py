@@ -53,10 +53,8 @@ class Backlog:
             return UNKNOWN
         return min(max(self._last.waiting * self.age / begun, SHORTEST), LONGEST)
 
-    def note(self, durable: Durable | None, now: float) -> None:
-        """Take note of the durable as it is now; None: there is none, so nothing is known."""
-        if durable is None:
-            return self._looks.clear()
+    def note(self, durable: Durable, now: float) -> None:
+        """Take note of the durable as it is now."""
         look = Look(now, durable.pending, durable.deliveries, durable.delivered)
         last = self._last
         wound_back = look.deliveries < last.deliveries or look.delivered < last.delivered
@@ -67,4 +65,3 @@ class Backlog:
         if look.waiting:
             self._looks.append(look)
         self._last = look
-        return None

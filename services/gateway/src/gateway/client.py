@@ -22,6 +22,7 @@ TRY_AGAIN_AFTER = 0.2
 PASSING = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
     # Not our word, as one that we cancel ends with no error here: gRPC's core says it of a call
     # that comes just as a server stops (grpc/grpc#41785), and nobody has handled it.
     grpc.StatusCode.CANCELLED,

@@ -88,16 +88,18 @@ class Relay:
             if time.monotonic() - since < IDLE and await _is_there(client):
                 return client
             client.close()
-        client = self._client()
+        new: SMTP | None = None
         try:
-            await client.connect()
-            if client.is_ehlo_or_helo_needed:
-                await client.ehlo()
+            new = self._client()  # it reads the authorities' file, which may be gone just now
+            await new.connect()
+            if new.is_ehlo_or_helo_needed:
+                await new.ehlo()
         except (SMTPException, OSError) as error:
-            client.close()
+            if new is not None:
+                new.close()
             FAILURES.labels("away").inc()
             raise DependencyDown(f"no connection to the mail server: {_named(error)}") from None
-        return client
+        return new
 
     def _client(self) -> SMTP:
         told = self._settings
