@@ -121,7 +121,8 @@ MALFORMED = {
     "an old protocol": (JSON | {"connect-protocol-version": "0"}, b"{}"),
     "a negative deadline": (JSON | {"connect-timeout-ms": "-1"}, b"{}"),
     "a long deadline": (JSON | {"connect-timeout-ms": "9" * 20}, b"{}"),
-    "gRPC itself": ({"content-type": "application/grpc-web+proto"}, SECRET.encode()),
+    "gRPC for browsers": ({"content-type": "application/grpc-web+proto"}, SECRET.encode()),
+    "gRPC itself": ({"content-type": f"application/grpc+{SECRET}"}, b""),
     "a frame cut off": ({"content-type": "application/grpc-web+proto"}, b"\0\0\0\0\x09x"),
     "a frame too long": ({"content-type": "application/grpc-web+proto"}, b"\0\xff\xff\xff\xffx"),
     "two messages": ({"content-type": "application/grpc-web+proto"}, framed(b"") * 2),
@@ -285,6 +286,21 @@ async def test_who_does_not_read_what_he_is_told_is_cut_off():
         await until(lambda: servicer.open, within=30)
         await until(lambda: not servicer.open, within=30)
         connections = web.server._server.server_state.connections
+        await until(lambda: not connections, within=30)
+        writer.close()
+
+
+async def test_nor_does_he_keep_his_place_when_all_is_said():
+    class Long(Servicer):
+        async def GetSignUp(self, request, context):  # noqa: N802 - gRPC's name
+            return SignUpUpdate(reason="x" * 10_000_000)
+
+    async with serving(Long(), limits=Limits(call_seconds=0.2, stream_seconds=0.2)) as web:
+        _, writer = await asyncio.open_connection("127.0.0.1", web.port, limit=1)
+        head = f"POST {PATH}/GetSignUp HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n"
+        writer.write(f"{head}content-type: application/json\r\n\r\n{{}}".encode())
+        connections = web.server._server.server_state.connections
+        await until(lambda: connections, within=30)
         await until(lambda: not connections, within=30)
         writer.close()
 

@@ -1,6 +1,7 @@
 """The web port: Connect and gRPC-Web at `/<service>/`, and a site for everything else."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -31,6 +32,9 @@ ANSWERED_WITH = ("grpc-message", "grpc-status", "grpc-status-details-bin")
 A_DAY = 86_400
 
 NOWHERE = PlainTextResponse("nothing is here\n", status_code=404)
+PLAIN_GRPC = re.compile(rb"application/grpc(?!-web)", re.IGNORECASE)
+NO_GRPC = PlainTextResponse("gRPC has a port of its own\n", 415)
+"""It needs trailers, which HTTP/1.1 has not here: the library would fail, and log all of it."""
 TOO_MUCH = PlainTextResponse("the headers are too large\n", 431, {"connection": "close"})
 
 
@@ -115,6 +119,8 @@ class WebServer:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if sum(len(name) + len(value) for name, value in headers) > self._limits.metadata_bytes:
             await TOO_MUCH(scope, receive, send)
+        elif any(name == b"content-type" and PLAIN_GRPC.match(value) for name, value in headers):
+            await NO_GRPC(scope, receive, send)
         elif scope["path"].split("/", 2)[1:2] in self._services:
             # Headers of a call are ASCII; others are nobody's.
             scope["headers"] = [pair for pair in headers if pair[1].isascii()]

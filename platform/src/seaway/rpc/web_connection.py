@@ -44,12 +44,15 @@ class WebConnection(H11Protocol):
     def _look_again(self) -> None:
         self._looking = self.loop.call_later(self._look_every, self._look)
 
+    def _is_over(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
+
     def _look(self) -> None:
         """Close it, if since the last look no request has begun, and none was being answered."""
         if self.cycle is not self._seen:
             self._seen, self._since = self.cycle, self.loop.time()
-        elif self.cycle is None or self.cycle.response_complete:
-            return self.transport.close()
+        elif self._is_over() and not self.transport.is_closing():
+            self.transport.close()  # which waits until all is read that was written
         elif self.loop.time() - self._since > self._longest:
             return self.transport.abort()
         return self._look_again()
