@@ -72,19 +72,19 @@ BORN = datetime(2026, 1, 1, tzinfo=UTC)
 ORIGIN = Origin("USERS", "data-warehouse-users", BORN)
 
 
+def entry(body, sequence):
+    said = Envelope.opening(body, source="test")
+    at = BORN + timedelta(days=1, seconds=sequence)
+    said = replace(said, sequence=sequence, stored_at=at, time=at)
+    hashed = hashlib.sha256(body.SerializeToString()).digest()
+    return Entry.of(said, Handled(said.id, sequence, hashed))
+
+
 def entries(first, last, **fields):
-    made = []
-    for sequence in range(first, last + 1):
-        body = requested(email=f"{sequence}@example.org", **fields)
-        said = Envelope.opening(body, source="test")
-        at = BORN + timedelta(days=1, seconds=sequence)
-        said = replace(said, sequence=sequence, stored_at=at, time=at)
-        made.append(
-            Entry.of(
-                said, Handled(said.id, sequence, hashlib.sha256(body.SerializeToString()).digest())
-            )
-        )
-    return made
+    return [
+        entry(requested(email=f"{sequence}@example.org", **fields), sequence)
+        for sequence in range(first, last + 1)
+    ]
 
 
 SEAWAY = str(Path(sys.executable).with_name("seaway"))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from data_warehouse import power_cut
+from data_warehouse.forgetting import forget
 from data_warehouse.place import Place
 from data_warehouse.service import data_warehouse
 from data_warehouse.table import StreamTable
@@ -17,7 +19,7 @@ from disks import fill, needs_mounts, small_disk
 from pyarrow.fs import PyFileSystem, SubTreeFileSystem
 from seaway.errors import DependencyDown, SettingsError
 from seaway.testing import running
-from warehouses import ORIGIN, SCHEMA, answered, confirmed, entries, requested, rows
+from warehouses import ORIGIN, SCHEMA, answered, confirmed, entries, entry, requested, rows
 
 
 def sequences(url):
@@ -127,6 +129,37 @@ def test_a_table_is_opened_whose_log_has_been_cut_short(url):
     assert not first.exists()
     assert StreamTable(Place(url), SCHEMA).append(batch, ORIGIN) == 1
     assert sequences(url) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("by", ["upkeep", "forgetting"])
+def test_nothing_is_deleted_before_what_replaces_it_is_on_the_disk(url, by, monkeypatch):
+    on_disk, sync, vacuum = set(), power_cut._sync, DeltaTable.vacuum
+
+    def noted(path):
+        on_disk.add(path)
+        sync(path)
+
+    def checked(table, *rules, **more):
+        needed = {Path(uri.removeprefix("file://")) for uri in table.file_uris()}
+        needed |= {*Path(url, "_delta_log").glob("*.json")}
+        needed |= {*Path(url, "_delta_log").glob("*.checkpoint*")}
+        assert needed - on_disk == set()
+        asked.append(by)
+        return vacuum(table, *rules, **more)
+
+    asked = []
+    monkeypatch.setattr(power_cut, "_sync", noted)
+    monkeypatch.setattr(DeltaTable, "vacuum", checked)
+    table = StreamTable(Place(url), SCHEMA)
+    for each in entries(1, 20):
+        table.append([each], ORIGIN)
+    user = confirmed()
+    table.append([entry(user, 21)], ORIGIN)
+    if by == "upkeep":
+        tidy(Place(url), keep_hours=24)
+    else:
+        forget(Place(url), user.user_id)
+    assert asked == [by]
 
 
 def test_nothing_personal_is_in_the_log_of_the_table(url):

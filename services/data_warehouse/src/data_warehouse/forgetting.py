@@ -15,6 +15,7 @@ from seaway.errors import SeawayError
 
 from data_warehouse.entries import FORGOTTEN, as_arrow, tombstone
 from data_warehouse.place import Place
+from data_warehouse.power_cut import synced
 from data_warehouse.table import PARTITION, commit, replace, schema_of_table, tombstones_of
 from data_warehouse.writer_lock import sole_writer
 
@@ -45,14 +46,16 @@ def forget(place: Place, user_id: str) -> Forgotten:
     with sole_writer(place.url, LOCK_WITHIN):
         for last in reversed(range(TRIES)):
             try:
-                return _forget(place.table(), user_id)
+                return _forget(place, user_id)
             except CommitFailedError:  # another writer was first
                 if not last:
                     raise
     raise AssertionError
 
 
-def _forget(table: DeltaTable, user_id: str) -> Forgotten:
+def _forget(place: Place, user_id: str) -> Forgotten:
+    table = place.table()
+    before = table.version()
     requests = conversations_of(table, user_id)
     if not requests:
         raise UnknownUser(f"there is nothing of user {user_id}")
@@ -62,6 +65,8 @@ def _forget(table: DeltaTable, user_id: str) -> Forgotten:
     if new:
         commit(table, as_arrow(new, schema_of_table(table)), {})
     deleted = delete(table, his)
+    if place.is_local:  # a power cut must not take the new files, when the old ones are gone
+        synced(place.url, range(before + 1, table.version() + 1))
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     return Forgotten(user_id, len(requests), deleted)
 

@@ -63,6 +63,13 @@ def synced(url: str, versions: Iterable[int]) -> None:
         _sync(path)
 
 
+def checkpointed(url: str) -> None:
+    """Have the last checkpoint on the disk for good, before what it stands for is deleted."""
+    log = Path(url, LOG)
+    for path in [*sorted(log.glob("*.checkpoint*.parquet"))[-1:], log / "_last_checkpoint", log]:
+        _sync(path)
+
+
 def mended(url: str) -> int:
     """Take back the last commits if they are not all there; return how many were taken back."""
     commits = [Commit.of(path) for path in sorted(Path(url, LOG).glob("*.json"))[-DOUBTFUL:]]

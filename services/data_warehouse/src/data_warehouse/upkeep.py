@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from data_warehouse.metrics import FILES, UPKEEP_FAILED
 from data_warehouse.place import Place
+from data_warehouse.power_cut import checkpointed, synced
 from data_warehouse.table import PARTITION, found
 
 log = structlog.get_logger("data_warehouse")
@@ -62,9 +63,13 @@ def tidy(place: Place, keep_hours: int) -> None:
     table = found(place)
     if table is None:
         return
+    before = table.version()
     for day in days_in_pieces(table)[:DAYS]:
         table.optimize.compact([(PARTITION, "=", day)], max_concurrent_tasks=1)
     table.create_checkpoint()
+    if place.is_local:  # before what they replace is deleted
+        synced(place.url, range(before + 1, table.version() + 1))
+        checkpointed(place.url)
     table.vacuum(keep_hours, dry_run=False, enforce_retention_duration=False, full=True)
     table.cleanup_metadata()
     FILES.set(len(table.file_uris()))
