@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from acme.users.v1 import CreateUserRejected, SignUpEmailHandled
 from prometheus_client import REGISTRY
+from seaway.envelope import Envelope
+from seaway.errors import NotNow, Raced
+from seaway.inbox import Handled
 from seaway.testing import MemoryBroker
 from sqlalchemy import text
 from waiting import until
-from welcome_email.ledger import Ledger
+from welcome_email.ledger import Ledger, Reservation
 from welcome_email.pace import Pace
 
 GREETING = "welcome-email-create-user-confirmed"
@@ -64,6 +67,44 @@ async def test_another_process_on_the_same_ledger_sends_nothing_either(
         await second.deliver_all_again()
         assert kinds(second).count("KIND_GREETING") == 1
     assert len(server.mails) == 1
+
+
+async def test_what_is_delivered_again_while_it_is_sent_is_sent_once(
+    lite, server, system, confirmed
+):
+    """The broker was away for longer than an ack wait, and asks again meanwhile."""
+    server.seconds = 0.5
+    broker = MemoryBroker()
+    async with system(lite, broker) as running, asyncio.TaskGroup() as tasks:
+        tasks.create_task(running.send(confirmed()))
+        await until(lambda: server.open)
+        broker.forget_acks()
+    async with system(lite, broker) as running:
+        await running.settled()
+        assert running.dead_letters == []
+    assert len(server.mails) == 1
+    assert await states(lite) == [("SENT", 1)]
+
+
+async def test_of_what_another_process_has_in_hand_only_one_is_on_record(database, confirmed):
+    opening = Envelope.opening(confirmed(), "test")
+    told = SignUpEmailHandled(request_id=opening.id, kind=SignUpEmailHandled.KIND_GREETING)
+    told.at.GetCurrentTime()
+    sent = Handled("m", 1, b"").answered((opening.reply(told, GREETING).posting(),))
+    one, other = Ledger(database), Ledger(database)
+    async with one.transaction(GREETING) as handling:
+        await handling.find(["m"])
+        with pytest.raises(NotNow):
+            async with one.transaction(GREETING) as again:
+                await again.find(["m"])
+        async with other.transaction(GREETING) as elsewhere:
+            await elsewhere.find(["m"])
+            assert await other.reserve("m") is Reservation.MADE
+            assert await one.reserve("m") is Reservation.FOUND
+            await elsewhere.record([sent])
+        with pytest.raises(Raced, match="SENT"):
+            await one.reserve("m")
+    assert one.in_hand == other.in_hand == set()
 
 
 async def test_what_the_ledger_knows_of_a_mail_goes_with_what_the_inbox_knows(

@@ -17,6 +17,7 @@ from pathlib import Path
 from acme.users.v1 import SignUpEmailHandled
 from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.database import SqlInbox
+from seaway.errors import NotNow, Raced
 from seaway.inbox import Handled, Transaction
 from seaway.service import Row
 from sqlalchemy import (
@@ -73,15 +74,18 @@ class Reservation(Enum):
     ELSEWHERE = "another mail of its kind was enough"
 
 
+@dataclass(frozen=True)
 class Ledger(SqlInbox):
     """An inbox that, beside what was handled, knows what was about to be sent."""
 
-    __slots__ = ()
+    in_hand: set[tuple[str, str]] = field(default_factory=set)
+    """What this process handles: the broker may deliver it again meanwhile, while it is away."""
 
     async def reserve(self, message_id: str, once: str | None = None) -> Reservation:
         """Say that the mail of this message is going to be sent. Raises DependencyDown.
 
-        It is kept at once. To be called while the message is handled.
+        It is kept at once. To be called while the message is handled. Raises Raced if another
+        process has recorded meanwhile what became of it.
         """
         row = {
             "durable": _durable.get(),
@@ -96,8 +100,12 @@ class Ledger(SqlInbox):
             if await self.database.add_new(mails, [row], key=c.message_id):
                 return Reservation.MADE
             again = update(mails).where(this).values(attempts=c.attempts + 1)
-            found = await connection.execute(again.returning(c.message_id))
-            return Reservation.FOUND if found.first() else Reservation.ELSEWHERE
+            found = (await connection.execute(again.returning(c.state))).first()
+            if found is None:
+                return Reservation.ELSEWHERE
+            if found.state != RESERVED:
+                raise Raced(f"the mail of {message_id} is {found.state}")
+            return Reservation.FOUND
 
     async def release(self, message_id: str) -> None:
         """Say that it was certainly not sent. Raises DependencyDown."""
@@ -107,14 +115,21 @@ class Ledger(SqlInbox):
     async def transaction(self, durable: str) -> AsyncIterator[Transaction]:
         """Begin; what was recorded is kept at the end of the context, together, or not at all.
 
-        In between no transaction is open. Raises Raced, and DependencyDown.
+        In between no transaction is open. Raises Raced, DependencyDown, and NotNow for a message
+        that this process has in hand already.
         """
-        entries = Entries(super().transaction(durable))
-        token = _durable.set(durable)
+        entries = Entries(durable, super().transaction(durable), self.in_hand)
         try:
-            yield entries
+            token = _durable.set(durable)
+            try:
+                yield entries
+            finally:
+                _durable.reset(token)
+            await self._keep(durable, entries)
         finally:
-            _durable.reset(token)
+            self.in_hand.difference_update(entries.mine)
+
+    async def _keep(self, durable: str, entries: "Entries") -> None:
         if entries.recorded:
             async with super().transaction(durable) as transaction:
                 await transaction.record(entries.recorded)
@@ -180,11 +195,22 @@ class Ledger(SqlInbox):
 class Entries:
     """What is looked up now, and recorded at the end."""
 
+    durable: str
     looking: AbstractAsyncContextManager[Transaction]
+    in_hand: set[tuple[str, str]]
+    mine: set[tuple[str, str]] = field(default_factory=set)
     recorded: list[Handled] = field(default_factory=list)
 
     async def find(self, message_ids: Sequence[str]) -> Mapping[str, Handled]:
-        """Return those of the messages that have been handled, by id. To be called once."""
+        """Return those of the messages that have been handled, by id. To be called once.
+
+        Raises NotNow.
+        """
+        these = {(self.durable, message_id) for message_id in message_ids}
+        if not self.in_hand.isdisjoint(these):
+            raise NotNow("this process has it in hand")
+        self.mine.update(these)
+        self.in_hand.update(these)
         async with self.looking as transaction:
             return await transaction.find(message_ids)
 
