@@ -295,6 +295,19 @@ async def test_what_comes_back_is_told_and_after_three_in_a_row_the_rest_is_left
     assert [letter.sequence for letter in await worker.letters()][:2] == [4, 5]
 
 
+async def test_what_a_replica_does_not_show_yet_has_come_back_all_the_same():
+    class Lagging(MemoryBroker):
+        """One of which the replica that is asked for a letter has none."""
+
+        async def read(self, stream, subject):
+            return None if stream == DEAD.name else await super().read(stream, subject)
+
+    broker = Lagging(hurried=True)
+    worker = await with_letters(broker, a_request("bad"))
+    async with Running(worker.consumer):
+        assert await results(broker, await worker.letters()) == ["came back"]
+
+
 async def test_one_that_is_handled_in_between_begins_the_row_anew(broker):
     names = ["bad", "bad", "good", "bad", "bad", "good", "bad"]
     worker = await with_letters(broker, *(a_request(n) for n in names), bad=BAD, good=BAD)

@@ -38,7 +38,7 @@ from refused import refused
 from seaway.contract import address_of
 from seaway.jetstream import JetStream
 from seaway.rpc import Refusal
-from seaway.rpc.call import FULL
+from seaway.rpc.call import FULL, TOO_LATE
 from seaway.topology import stream_config
 
 pytestmark = pytest.mark.timeout(30)
@@ -166,6 +166,16 @@ async def test_a_slow_broker_is_asked_one_thing_to_see_that_it_is_there(server, 
             assert (await anext(updates)).state == STATE_ACCEPTED
         # Once for each try, of which a busy machine may need more than one.
         assert set(slow.asked) == {address_of(CreateUserRequested).subject_for(request_id)}
+
+
+async def test_who_came_too_late_asks_again(broker, request_id):
+    late = [TOO_LATE]
+    door = open_door(no_room=lambda: late.pop() if late else None)
+    async with a_gateway(broker, door) as gateway:
+        asking = Client(f"127.0.0.1:{gateway.port}", sign_up(request_id))
+        async with aclosing(asking.updates()) as updates:
+            assert (await anext(updates)).state == STATE_ACCEPTED
+    assert (late, asking.said) == ([], "the time was over before it was done")
 
 
 async def test_a_full_stream_takes_no_requests_but_tells_of_those_it_has(broker, request_id):

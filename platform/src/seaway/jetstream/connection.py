@@ -24,7 +24,8 @@ from nats.errors import NoRespondersError, SlowConsumerError
 
 from seaway.broker import Headers
 from seaway.errors import BrokerUnavailable
-from seaway.jetstream.headers import QuickClient, written
+from seaway.jetstream.client import OurClient
+from seaway.jetstream.headers import written
 from seaway.telemetry import RECONNECTS
 
 log = structlog.get_logger("seaway.jetstream")
@@ -68,7 +69,7 @@ class Connection:
         self.where = ", ".join(SECRET.sub("//", each) for each in self._urls)
         """The broker's addresses without a password, for people."""
         self._credentials_file = credentials_file
-        self._client = QuickClient()
+        self._client = OurClient()
         self._heard_at = time.monotonic()
         self._leaving = False
         self._last_error = ""

@@ -5,11 +5,8 @@ of the 130 µs that user_creation needs for a message. Ours are looked at all at
 there is something to do to one of them is it left to the client. What arrives is the same.
 """
 
-import asyncio
 from functools import lru_cache
 from typing import override
-
-from nats.aio.client import Client
 
 from seaway.broker import HEADER_NAME, Headers
 
@@ -31,25 +28,6 @@ class AsIs(str):
     def translate(self, table: object, /) -> "AsIs":
         """Return it as it is."""
         return self
-
-
-class QuickClient(Client):
-    """The client, which reads headers all at once where it can.
-
-    If another version of it has other names for this, it does as it always did.
-    """
-
-    @staticmethod
-    @override
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        return read(raw) or Client._parse_header_lines(raw)
-
-    @override
-    async def _process_pong(self) -> None:
-        """Take an answer for which nobody waits any more, too: it would end the read loop."""
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
 
 
 def written(headers: Headers) -> dict[str, str]:

@@ -48,8 +48,8 @@ def codes(body: bytes) -> set[str]:
     """
     said = _read(body)
     message = said.get("message") if isinstance(said, dict) else None
-    _, _, listed_in_it = message.partition(": ") if isinstance(message, str) else ("", "", "")
-    errors = [*listed(said, "errors"), *listed({"errors": _read(listed_in_it)}, "errors")]
+    in_message = _read(message.partition(": ")[2]) if isinstance(message, str) else None
+    errors = [*listed(said, "errors"), *(in_message if isinstance(in_message, list) else ())]
     found = [error.get(key) for error in errors if isinstance(error, dict) for key in CODES]
     return {code for code in found if isinstance(code, str)}
 

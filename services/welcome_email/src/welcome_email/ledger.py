@@ -78,7 +78,7 @@ class Reservation(Enum):
 class Ledger(SqlInbox):
     """An inbox that, beside what was handled, knows what was about to be sent."""
 
-    in_hand: set[tuple[str, str]] = field(default_factory=set)
+    in_hand: set[tuple[str, str]] = field(default_factory=set, compare=False)
     """What this process handles: the broker may deliver it again meanwhile, while it is away."""
 
     async def reserve(self, message_id: str, once: str | None = None) -> Reservation:
