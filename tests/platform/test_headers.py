@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.errors import BadHeaderError
 from seaway.errors import BrokerUnavailable
-from seaway.jetstream import JetStream, headers
+from seaway.jetstream import JetStream, client
 from seaway.jetstream.headers import AsIs, read, written
 from seaway.testing import nats_server
 
@@ -105,7 +105,7 @@ def test_what_is_plain_is_read_at_once():
 async def test_the_client_reads_with_it(monkeypatch):
     """If a newer one calls it by another name, this fails and only then is it slow."""
     asked, heard = [], asyncio.Queue()
-    monkeypatch.setattr(headers, "read", lambda raw: asked.append(raw) or read(raw))
+    monkeypatch.setattr(client, "read", lambda raw: asked.append(raw) or read(raw))
     async with two_ways(heard) as (ours, _):
         await ours({"first": "1", "second": "2"})
         assert (await heard.get()).headers == {"first": "1", "second": "2"}

@@ -94,8 +94,7 @@ class Connection:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.up.clear()
-        # AssertionError: it has not even begun to connect.
-        with suppress(*LOST, AssertionError, TimeoutError):
+        with suppress(*LOST, AssertionError, TimeoutError):  # AssertionError: it never began
             async with asyncio.timeout(CLOSE_WITHIN):
                 if self._client.is_connected:
                     await self._client.flush()
