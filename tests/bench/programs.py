@@ -1,18 +1,16 @@
 """Programs that are measured: each a process of its own that ends with its context."""
 
 import asyncio
-import ctypes
 import signal
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
-from development import environment
+from development import ending_with_us, environment
 
 PEERS = Path(__file__).parent / "peers"
 STOP_WITHIN = 30.0
-PR_SET_PDEATHSIG = 1
 
 
 class Failed(Exception):
@@ -25,12 +23,13 @@ async def running(command, settings, folder):
     log = folder / f"{Path(command[-1]).stem}.log"
     with log.open("ab") as said:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *command),
+            *ending_with_us("KILL"),
+            sys.executable,
+            *command,
             env={**environment(), **settings},
             cwd=folder,
             stdout=said,
             stderr=said,
-            preexec_fn=_end_with_parent,
         )
     try:
         yield process
@@ -55,12 +54,13 @@ async def stop(process):
 async def call(command, settings, folder):
     """Run a Python program to its end. Raises Failed if it fails."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *command),
+        *ending_with_us("KILL"),
+        sys.executable,
+        *command,
         env={**environment(), **settings},
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        preexec_fn=_end_with_parent,
     )
     try:
         said, complained = await process.communicate()
@@ -102,7 +102,3 @@ class Used:
 def resident(pid):
     """Megabytes of memory that a process has, without its children."""
     return psutil.Process(pid).memory_info().rss / 1e6
-
-
-def _end_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

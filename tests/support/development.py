@@ -17,6 +17,15 @@ PORTS = (4222, 8222, 50051, 8080, 1025, 8081, *range(9101, 9109))
 UP = "Everything runs"
 
 
+def ending_with_us(signal_name):
+    """What to put before a command, so that the kernel sends it this when we are killed.
+
+    Python could do it between fork and exec. But then it has to fork, and the fork of a process
+    in which gRPC is at work may abort before it becomes another.
+    """
+    return ["setpriv", f"--pdeathsig={signal_name}"]
+
+
 def environment():
     """Ours, without what would point the commands at another system."""
     others = ("SEAWAY_", "OTEL_")

