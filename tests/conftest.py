@@ -14,6 +14,7 @@ import seaway
 import structlog
 from coverage import Coverage
 from databases import DATABASES, PostgreSQL
+from forks import forking
 
 pytest_plugins = ["goals"]
 
@@ -121,6 +122,16 @@ def measured(request):
     with pytest.MonkeyPatch.context() as patch:
         if room not in MEASURED or name in LEFT_OUT:
             patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quickly_started(pytestconfig):
+    """Start services as forks, unless what they do is to be measured."""
+    if pytestconfig.pluginmanager.get_plugin("goals").SIZE != "smoke":
+        yield
+        return
+    with forking():
         yield
 
 

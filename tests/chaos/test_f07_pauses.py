@@ -34,7 +34,7 @@ async def test_a_paused_broker_loses_nothing(tmp_path, store, goal, size, dice, 
     gaps, pauses = [], size(smoke=3, full=50)
     longest = size(smoke=3.0, full=6.0, long=60.0)
     async with Run(tmp_path, store) as run:
-        async with run.load(per_second=40) as load:
+        async with run.load(per_second=size(smoke=15, full=40)) as load:
             for _ in range(pauses):
                 run.hits += bool(await load.caught())
                 run.fault("broker paused")
@@ -79,7 +79,7 @@ async def test_a_paused_worker_and_the_one_that_took_over_leave_one_row_and_one_
 ):
     pauses = size(smoke=2, full=50)
     async with Run(tmp_path, store, workers=2) as run:
-        async with run.load(per_second=100):
+        async with run.load(per_second=size(smoke=20, full=100)):
             for number in range(pauses):
                 worker = run.system.workers[number % 2]
                 await pause_with_something_in_hand(worker, store)

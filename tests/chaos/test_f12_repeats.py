@@ -60,7 +60,7 @@ def spellings(number):
 async def test_of_a_hundred_who_want_the_same_address_at_once_one_gets_it(
     tmp_path, store, goal, size, capsys
 ):
-    races, winners = size(smoke=10, full=1000), []
+    races, winners = size(smoke=4, full=1000), []
     async with Run(tmp_path, store, gateways=2, workers=2) as run:
         async with clients(run.system.grpc_ports, 10) as stubs:
             for race in range(races):

@@ -111,7 +111,7 @@ async def decided(broker, least, *wanted):
         found = await pairs(broker)
         return all(found[pair] >= least for pair in wanted)
 
-    await until(seen, 120, every=0.5)
+    await until(seen, 120, every=2)
 
 
 async def test_each_version_handles_what_the_other_says(tmp_path, store, goal, size, capsys):
@@ -119,16 +119,16 @@ async def test_each_version_handles_what_the_other_says(tmp_path, store, goal, s
     least = size(smoke=3, full=100)
     async with system(tmp_path, store, old) as (run, them, broker):
         first, second, *listeners = run.system.workers
-        async with run.load(per_second=size(smoke=10, full=20), ask=an_old_client()):
+        async with run.load(per_second=size(smoke=6, full=20), ask=an_old_client()):
             await replaced(run, first, new)
             await decided(broker, least, (OLD, OLD), (OLD, NEW))
             old_ones = {(service, OLD) for service in CONSUMERS}
             assert await shown(run) == old_ones | {("user-creation", NEW)}
             for gateway in run.system.gateways:
                 await replaced(run, gateway, new)
-            async with run.load(per_second=size(smoke=10, full=20), ask=a_new_client()):
+            async with run.load(per_second=size(smoke=6, full=20), ask=a_new_client()):
                 await decided(broker, least, (NEW, OLD), (NEW, NEW))
-                await until(lambda: asyncio.to_thread(kept_by_number, tmp_path), 120, every=0.5)
+                await until(lambda: asyncio.to_thread(kept_by_number, tmp_path), 120, every=2)
                 for program in (*listeners, second):
                     await replaced(run, program, new)
         assert await run.check() == len(run.history)

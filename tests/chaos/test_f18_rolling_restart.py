@@ -16,7 +16,7 @@ SLOW = {"DEADLINE_EXCEEDED"}
 async def test_a_rolling_restart_fails_no_call_for_good(tmp_path, store, goal, size, capsys):
     rolls, in_hand, exits = size(smoke=1, full=10), 0, []
     async with Run(tmp_path, store, gateways=2, workers=2) as run:
-        async with run.load(per_second=50) as load:
+        async with run.load(per_second=size(smoke=15, full=50)) as load:
             for _ in range(rolls):
                 for program in run.system.programs:
                     in_hand += await load.caught()

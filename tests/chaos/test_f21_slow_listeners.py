@@ -19,13 +19,13 @@ from proxy import Proxy
 from runner import Run
 from seaway.jetstream import JetStream
 
-SLOW = 2.0
+SLOW = {"smoke": 1.0, "full": 2.0}
 """Seconds that a mail server or a CRM takes for each call."""
 FAR = 0.5
 """Seconds to the object store, and as many back; a commit asks it several times."""
 ARRIVING = 40.0
 """People a second."""
-ROUND = {"smoke": 25, "full": 100}
+ROUND = {"smoke": 20, "full": 100}
 """Who sign up beside quick listeners, and as many beside a slow one. The middle round counts, and
 rounds are short: a disk that stalls for a moment makes the longest waits of the one it falls into.
 """
@@ -62,10 +62,10 @@ async def a_far_table(run):
         yield link, await stack.enter_async_context(listening(run, warehouse_url=url, **settings))
 
 
-def slowed(slow, them, link):
+def slowed(slow, them, link, seconds):
     """Make one of them slow, and the others quick; none: all are quick."""
-    them.server.seconds = SLOW if slow == "mail" else 0.0
-    them.fake.faults = Faults(seconds=SLOW) if slow == "crm" else Faults()
+    them.server.seconds = seconds if slow == "mail" else 0.0
+    them.fake.faults = Faults(seconds=seconds) if slow == "crm" else Faults()
     link.delay = FAR if slow == "warehouse" else 0.0
 
 
@@ -84,14 +84,14 @@ async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size,
         await waits(run, 2 * people)
         await caught_up(run)  # everything is warm: a table's first commit loads 50 MB of libraries
         before = resident(listener)
-        for _ in range(size(smoke=5, full=9)):
+        for _ in range(size(smoke=3, full=9)):
             await caught_up(run)  # or those beside the quick ones would pay for the others
             quick.append(await waits(run, people))
-            slowed(slow, them, link)
+            slowed(slow, them, link, size(**SLOW))
             late.append(await waits(run, people))
             behind += await left(broker, DURABLES[listener.module])
             grown = max(grown, resident(listener) - before)
-            slowed(None, them, link)
+            slowed(None, them, link, 0.0)
         await caught_up(run)
         await run.check()
     usual, waited = (

@@ -72,6 +72,21 @@ async def test_what_will_be_delivered_is_counted_and_nothing_is_left_of_the_coun
     assert await place.broker.durables("USERS") == before
 
 
+async def test_a_replica_that_shows_nothing_is_not_taken_for_there_being_nothing():
+    class Lagging:
+        def __init__(self, broker):
+            self.durables, self.next_after = broker.durables, broker.next_after
+
+        async def count_after(self, stream, subjects, sequence):
+            return 0
+
+    async with InMemory() as place:
+        worker = await Worker.made(place.broker, by_name())
+        await worker.send(a_request())
+        assert (await plan(Lagging(place.broker), "USERS", DURABLE, 1)).messages == 1
+        assert (await plan(Lagging(place.broker), "USERS", DURABLE, 2)).messages == 0
+
+
 # And what then happens
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from compileall import compile_dir
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import (
@@ -76,4 +77,6 @@ def _made(files, folder, version):
         about = folder / f"{service}-{version}.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Name: {service}\nVersion: {version}\n")
+    # Each process that speaks them would do it again, where Python is told to keep nothing.
+    compile_dir(folder, quiet=1)
     return str(folder)

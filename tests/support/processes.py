@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,11 +12,13 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
 from development import WORKER, environment, is_free
 from nats_servers import nats_server
 from waiting import until
 
 READY_WITHIN = 120.0
+STILL = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
 START_AGAIN_AFTER = 0.1
 """Seconds until a supervisor starts again what has ended."""
 
@@ -122,8 +125,10 @@ class Program:
 
     def pause(self):
         """Stop it where it is (SIGSTOP)."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self.process.send_signal(signal.SIGSTOP)
+        with suppress(psutil.NoSuchProcess):
+            while psutil.Process(self.process.pid).status() not in STILL:
+                time.sleep(0.001)
 
     def resume(self):
         """Let it go on."""

@@ -10,8 +10,11 @@ from uuid import uuid4
 import pytest
 from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
 from development import SEAWAY, environment
+from seaway import Service
 from seaway.broker import Posting
+from seaway.dead_letters import letters, redrive, set_aside
 from seaway.envelope import Envelope
+from seaway.inbox import MemoryInbox
 from seaway.jetstream import JetStream
 
 pytestmark = pytest.mark.slow
@@ -154,6 +157,42 @@ async def test_trace_says_so_when_everybody_has_acted(dev, broker):
         dev.seaway("trace", request.id).stdout.splitlines()[-1]
         == "everybody who listens has acted"
     )
+
+
+async def test_trace_names_who_has_given_up_and_who_was_told_to_try_again(dev, broker):
+    request = requested()
+    await broker.publish([request.posting()])
+    await broker.publish([confirmed(request).posting()])
+    service = Service("listener", MemoryInbox())
+    service.on(CreateUserConfirmed)(lambda message: None)
+    [subscription] = service.subscriptions
+    async with broker.pull("USERS", DURABLE) as pull:
+        [delivery] = await pull.fetch(1, wait=2.0)
+        await set_aside(broker, delivery, subscription, "NOBODY_KNOWS", "1.0")
+        await delivery.term("NOBODY_KNOWS")
+        await broker.durables("USERS")
+    told = dev.seaway("trace", request.id).stdout.splitlines()
+    where = f"{DURABLE}: CreateUserConfirmed #2"
+    assert told[2:] == [
+        "not acted yet:",
+        f"  {where} was set aside, NOBODY_KNOWS: dead letter 1",
+    ]
+    line = dev.seaway("trace", request.id, "--json").stdout.splitlines()[-1]
+    assert json.loads(line) == {
+        "not_acted": DURABLE,
+        "sequence": 2,
+        "delivered": True,
+        "reason": "NOBODY_KNOWS",
+        "dead_letter": 1,
+    }
+
+    async for letter in letters(broker):
+        await redrive(broker, letter)
+    first, second, third, *rest = dev.seaway("trace", request.id).stdout.splitlines()
+    assert f"users.v1.redrive.{DURABLE}.1" in third
+    assert third.endswith("sent back by a person")
+    assert rest == ["not acted yet:", f"  {DURABLE}: CreateUserConfirmed #3 waits"]
+    assert "sent back" not in first + second
 
 
 async def test_trace_as_json_has_an_object_for_each_line(dev, broker):

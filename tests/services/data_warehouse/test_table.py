@@ -186,6 +186,22 @@ def test_a_commit_that_a_power_cut_has_torn_is_taken_back(url, torn):
     assert sequences(url) == list(range(1, 21))
 
 
+@pytest.mark.parametrize("left", [0, 200])
+@pytest.mark.parametrize("torn", ["checkpoint", "last"])
+def test_a_checkpoint_that_a_power_cut_has_torn_is_left_out(url, torn, left):
+    table, batch = StreamTable(Place(url), SCHEMA), entries(1, 20)
+    table.append(batch[:10], ORIGIN)
+    table.open().create_checkpoint()
+    log = Path(url, "_delta_log")
+    [checkpoint] = log.glob("*.checkpoint.parquet")
+    found = {"checkpoint": checkpoint, "last": log / "_last_checkpoint"}[torn]
+    found.write_bytes(found.read_bytes()[:left] if torn == "checkpoint" else b"{"[:left])
+    assert StreamTable(Place(url), SCHEMA).append(batch, ORIGIN) == 10
+    assert sequences(url) == list(range(1, 21))
+    DeltaTable(url).create_checkpoint()
+    assert sequences(url) == list(range(1, 21))
+
+
 @needs_mounts
 async def test_on_a_full_disk_nothing_is_lost_and_nothing_is_set_aside(warehouse_at, broker):
     with small_disk(8) as disk:

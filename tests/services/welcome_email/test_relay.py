@@ -6,6 +6,8 @@ import pytest
 from mail_server import MailServer, self_signed
 from pydantic import ValidationError
 from seaway.errors import DependencyDown, SettingsError
+from waiting import until
+from welcome_email import smtp
 from welcome_email.letters import Letter
 from welcome_email.rate import TokenBucket
 from welcome_email.settings import WelcomeEmailSettings
@@ -95,6 +97,69 @@ async def test_a_server_that_says_nothing_is_away(settings):
             await send(settings(smtp_port=port, smtp_timeout=0.2))
 
 
+async def test_a_server_too_slow_for_all_our_mail_is_away_and_not_for_one_of_them(
+    server, settings, monkeypatch
+):
+    async with Relay(settings(smtp_connections=1)) as relay:
+
+        async def post():
+            async with relay.line() as line:
+                await line.send(LETTER)
+
+        await post()
+        server.seconds = 1.5
+        monkeypatch.setattr(smtp, "LINE_WITHIN", 0.5)
+        sent, late = await asyncio.gather(post(), post(), return_exceptions=True)
+        assert sent is None
+        assert isinstance(late, DependencyDown)
+        assert "no line to the mail server in 0.5 s" in str(late)
+        # What gave up waiting holds nothing: the line is there for the next.
+        await post()
+    assert len(server.mails) == 3
+
+
+@pytest.mark.parametrize("away", ["new", "used"])
+async def test_a_line_that_is_given_up_while_it_is_made_is_closed(away, settings, monkeypatch):
+    class Slow(MailServer):
+        async def handle_RSET(self, server, session, envelope):  # noqa: N802
+            await asyncio.sleep(30)
+            return "250 OK"
+
+        async def handle_EHLO(self, server, session, envelope, hostname, responses):  # noqa: N802
+            session.host_name = hostname
+            await asyncio.sleep(30 if away == "new" else 0)
+            return responses
+
+    async with Slow() as server, Relay(settings(server=server)) as relay:
+        if away == "used":
+            async with relay.line() as line:
+                await line.send(LETTER)
+        monkeypatch.setattr(smtp, "LINE_WITHIN", 0.2)
+        with pytest.raises(DependencyDown, match="no line"):
+            async with relay.line() as line:
+                await line.send(LETTER)
+        await until(lambda: not server.open)
+
+
+async def test_an_answer_that_trickles_in_is_waited_for_no_longer(settings):
+    """Each of its lines comes in time, and the last one never does."""
+
+    async def trickle(reader, writer):
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"EHLO"):
+                writer.write(b"250 mail.example\r\n")
+            while line.startswith(b"MAIL") and not writer.is_closing():
+                writer.write(b"250-and\r\n")
+                await asyncio.sleep(0.05)
+
+    listening = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, asyncio.timeout(5):
+        with pytest.raises(DependencyDown):
+            await send(settings(smtp_port=port, smtp_timeout=0.3))
+
+
 def test_a_password_in_a_mounted_file_is_found_and_not_shown(tmp_path, monkeypatch):
     (tmp_path / "smtp_password").write_text("open sesame")
     (tmp_path / "smtp_username").write_text("seaway")
@@ -111,7 +176,8 @@ def test_a_password_in_a_mounted_file_is_found_and_not_shown(tmp_path, monkeypat
         ({"SEAWAY_MAIL_FROM": "a@b.example, c@d.example"}, "SEAWAY_MAIL_FROM"),
         ({"SEAWAY_MAIL_FROM": "a@b.example\r\nBcc: c@d.example"}, "SEAWAY_MAIL_FROM"),
         ({"SEAWAY_MAIL_FROM": "jürgen@b.example"}, "SEAWAY_MAIL_FROM"),
-        ({"SEAWAY_SMTP_PER_SECOND": "0.1"}, "SEAWAY_SMTP_PER_SECOND"),
+        ({"SEAWAY_SMTP_PER_SECOND": "1.9"}, "SEAWAY_SMTP_PER_SECOND"),
+        ({"SEAWAY_SMTP_TIMEOUT": "11"}, "SEAWAY_SMTP_TIMEOUT"),
         ({"SEAWAY_SMTP_TLS": "ssl"}, "SEAWAY_SMTP_TLS"),
         (
             {

@@ -2,6 +2,7 @@
 
 import pytest
 from prometheus_client import REGISTRY
+from seaway.dead_letters import letters, redrive
 from seaway.errors import DependencyDown, Unprocessable
 from seaway.outcome import is_away
 from sqlalchemy import text
@@ -197,8 +198,31 @@ async def test_an_ambiguous_mail_is_parked_if_told_so(database, server, system, 
         assert running.dead_letters == ["AMBIGUOUS"]
         assert len(server.mails) == 1
         assert ambiguous("park") == before + 1
-        # Whoever sends the dead letter back wants it sent: nothing is reserved any more.
-        assert await states(database) == []
+        # The broker may not have heard that it is set aside.
+        await running.deliver_all_again()
+        assert running.dead_letters == ["AMBIGUOUS"]
+        assert len(server.mails) == 1
+        assert ambiguous("park") == before + 1
+        # Whoever sends the dead letter back wants it sent.
+        async for letter in letters(running.broker):
+            await redrive(running.broker, letter)
+        await running.settled()
+        assert running.dead_letters == []
+        assert len(server.mails) == 2
+        assert [state for state, _ in await states(database)] == ["SENT"]
+
+
+async def test_a_mail_that_was_parked_is_parked_again_if_it_is_ambiguous_again(
+    database, server, system, confirmed
+):
+    server.hang_up("ANSWER", times=2)
+    async with system(database, mail_ambiguous="park") as running:
+        await running.send(confirmed())
+        async for letter in letters(running.broker):
+            await redrive(running.broker, letter)
+        await running.settled()
+        assert running.dead_letters == ["AMBIGUOUS"]
+        assert len(server.mails) == 2
 
 
 async def test_a_notice_that_is_ambiguous_still_holds_the_day(

@@ -99,11 +99,11 @@ async def test_of_what_another_process_has_in_hand_only_one_is_on_record(databas
                 await again.find(["m"])
         async with other.transaction(GREETING) as elsewhere:
             await elsewhere.find(["m"])
-            assert await other.reserve("m") is Reservation.MADE
-            assert await one.reserve("m") is Reservation.FOUND
+            assert await other.reserve("m", 1) is Reservation.MADE
+            assert await one.reserve("m", 1) is Reservation.FOUND
             await elsewhere.record([sent])
         with pytest.raises(Raced, match="SENT"):
-            await one.reserve("m")
+            await one.reserve("m", 1)
     assert one.in_hand == other.in_hand == set()
 
 

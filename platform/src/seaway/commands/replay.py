@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 
 import typer
 
+from seaway.broker import Stored
 from seaway.commands.moments import moment_of
 from seaway.commands.reach import reached
 from seaway.errors import TopologyError
@@ -25,7 +26,10 @@ class Countable(Protocol):
         """Return the durables of a stream, by name."""
 
     async def count_after(self, stream: str, subjects: str, sequence: int) -> int:
-        """Return how many messages on `subjects` there are after a place."""
+        """Return how many messages on `subjects` some replica has after a place."""
+
+    async def next_after(self, stream: str, subjects: str, sequence: int) -> Stored | None:
+        """Return the first of them, if who leads the stream knows one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +128,11 @@ async def plan(broker: Countable, stream: str, name: str, first: int) -> Replay:
     """Count what a durable will be given from a place on."""
     subjects = filters((await broker.durables(stream))[name].config)
     # No subject fits two of them: the broker makes no such durable.
-    counted = [await broker.count_after(stream, each, first - 1) for each in subjects]
+    counted = [await _count(broker, stream, each, first - 1) for each in subjects]
     return Replay(stream, name, first, sum(counted))
+
+
+async def _count(broker: Countable, stream: str, subjects: str, after: int) -> int:
+    shown = await broker.count_after(stream, subjects, after)
+    # A replica that lags may show none where there are some, and that would be the end of it.
+    return shown or int(await broker.next_after(stream, subjects, after) is not None)

@@ -3,16 +3,18 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from seaway.broker import Broker
+from seaway.broker import Broker, Stored
 from seaway.commands.conversation import Said, understood
 from seaway.commands.reach import reached
-from seaway.contract import KEY, address_of, installed_types
+from seaway.contract import KEY, Stream, address_of, installed_types
+from seaway.dead_letters import DEAD, Letter, Scanned, letter_subject, name_by_place, said_id
+from seaway.service import redrive_subject
 from seaway.topology.backbone import Durable
 from seaway.topology.rules import covers, filters
 
@@ -28,10 +30,14 @@ class Outstanding:
     said: Said
     delivered: bool
     """It has been given it, and has neither acked it nor said anything."""
+    letter: Letter | None = None
+    """It has given up, and this is its dead letter."""
 
     def sentence(self) -> str:
         """Say it."""
         state = "has it in hand, or will be given it again" if self.delivered else "waits"
+        if self.letter is not None:
+            state = f"was set aside, {self.letter.reason}: dead letter {self.letter.sequence}"
         return f"{self.durable}: {self.said.short_type} #{self.said.stored.sequence} {state}"
 
 
@@ -42,8 +48,8 @@ def trace(
     """Show a conversation, and who has not acted on it yet.
 
     A line for each message: who said it, what caused it, after how long. Then every durable
-    that has not acted on one of them yet. Exits with 3 if nothing is stored under this id.
-    To look at all conversations at once, there is `seaway audit`.
+    that has not acted on one of them yet, or has given up on it. Exits with 3 if nothing is
+    stored under this id. To look at all conversations at once, there is `seaway audit`.
     Shows no personal data.
     """
     if not KEY.fullmatch(request_id):
@@ -60,13 +66,53 @@ def trace(
 async def _look(key: str) -> tuple[list[Said], list[Outstanding]]:
     async with reached() as broker:
         addresses = [address_of(type_) for type_ in installed_types().values()]
-        existing = (await broker.streams()).keys() & {a.stream.name for a in addresses}
+        existing = (await broker.streams()).keys()
+        addresses = [a for a in addresses if a.stream.name in existing]
         subjects = [(a.stream.name, a.subject_for(key)) for a in addresses]
-        conversation = await read_conversation(broker, [s for s in subjects if s[0] in existing])
+        conversation = await read_conversation(broker, subjects)
         durables: dict[str, Durable] = {}
-        for stream in existing:
-            durables |= await broker.durables(stream)
-        return conversation, not_acted(conversation, durables)
+        for stream in {a.stream.name: a.stream for a in addresses}.values():
+            durables |= await broker.durables(stream.name)
+            conversation += await sent_back(broker, conversation, stream)
+        given_up = await set_aside(broker, conversation, durables) if DEAD.name in existing else []
+        return conversation, [*given_up, *not_acted(conversation, durables)]
+
+
+async def sent_back(shelf: Scanned, conversation: Sequence[Said], stream: Stream) -> list[Said]:
+    """Return those messages of the conversation that a person has redriven."""
+    ids = {said.stored.headers.get("ce-id") for said in conversation}
+    redriven = shelf.scan(stream.name, redrive_subject(stream, "*", "*"))
+    return [understood(s) async for s in redriven if s.headers.get("ce-id") in ids]
+
+
+async def set_aside(
+    broker: Broker, conversation: Sequence[Said], durables: Mapping[str, Durable]
+) -> list[Outstanding]:
+    """Return which durables have given up which message, and have not been told to try again."""
+    given_up = []
+    for said, name in heard(conversation, durables):
+        if durables[name].has_settled(said.stored.sequence):
+            for letter_name in names_of(said.stored):
+                found = await broker.read(DEAD.name, letter_subject(name, letter_name))
+                letter = Letter.of(found) if found else None
+                if letter and letter.original_subject == said.stored.subject:
+                    given_up.append(Outstanding(name, said, delivered=True, letter=letter))
+    return given_up
+
+
+def names_of(stored: Stored) -> Sequence[str]:
+    """Return under which names a dead letter of a message may be stored."""
+    return [said_id(stored.headers), name_by_place(stored.sequence)]
+
+
+def heard(
+    conversation: Sequence[Said], durables: Mapping[str, Durable]
+) -> Iterator[tuple[Said, str]]:
+    """Yield each message with each durable that listens to it."""
+    for said in conversation:
+        for name, durable in durables.items():
+            if any(covers(pattern, said.stored.subject) for pattern in filters(durable.config)):
+                yield said, name
 
 
 async def read_conversation(broker: Broker, subjects: Sequence[tuple[str, str]]) -> list[Said]:
@@ -83,17 +129,16 @@ def not_acted(conversation: Sequence[Said], durables: Mapping[str, Durable]) -> 
     """
     replied = {(said.source, said.stored.headers.get("ce-causationid")) for said in conversation}
     return [
-        Outstanding(name, said, delivered=durable.delivered >= said.stored.sequence)
-        for said in conversation
-        for name, durable in durables.items()
-        if any(covers(pattern, said.stored.subject) for pattern in filters(durable.config))
-        and not durable.has_settled(said.stored.sequence)
+        Outstanding(name, said, delivered=durables[name].delivered >= said.stored.sequence)
+        for said, name in heard(conversation, durables)
+        if not durables[name].has_settled(said.stored.sequence)
         and (name, said.stored.headers.get("ce-id")) not in replied
     ]
 
 
 def _as_text(conversation: Sequence[Said], outstanding: Sequence[Outstanding]) -> list[str]:
-    by_id = {said.stored.headers.get("ce-id"): said for said in conversation}
+    # A message that was sent back is itself once more: the first is the one that caused others.
+    by_id = {said.stored.headers.get("ce-id"): said for said in reversed(conversation)}
     width = max(len(said.short_type) for said in conversation)
     lines = [
         f"{_when(said)}  {said.short_type:<{width}}  {_how(said, by_id)}" for said in conversation
@@ -112,6 +157,8 @@ def _how(said: Said, by_id: Mapping[str | None, Said]) -> str:
     where = f"{said.stored.subject}  by {said.source}"
     wrong = f"  ({said.wrong})" if said.wrong else ""
     causation_id = said.stored.headers.get("ce-causationid")
+    if by_id[said.stored.headers.get("ce-id")] is not said:
+        return f"{where}, sent back by a person{wrong}"
     if causation_id == said.stored.headers.get("ce-id"):
         return f"{where}, opening the conversation{wrong}"
     cause = by_id.get(causation_id)
@@ -129,6 +176,7 @@ def _as_json(conversation: Sequence[Said], outstanding: Sequence[Outstanding]) -
     lines = [said.to_json(show_personal=False) for said in conversation]
     waiting = [
         {"not_acted": o.durable, "sequence": o.said.stored.sequence, "delivered": o.delivered}
+        | ({"reason": o.letter.reason, "dead_letter": o.letter.sequence} if o.letter else {})
         for o in outstanding
     ]
     return [*lines, *map(json.dumps, waiting)]

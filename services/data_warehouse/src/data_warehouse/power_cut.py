@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import structlog
+from pyarrow import ArrowInvalid
+from pyarrow.parquet import read_table
 
 log = structlog.get_logger("data_warehouse")
 
@@ -71,7 +73,11 @@ def checkpointed(url: str) -> None:
 
 
 def mended(url: str) -> int:
-    """Take back the last commits if they are not all there; return how many were taken back."""
+    """Take back the last commits if they are not all there; return how many were taken back.
+
+    So it is with a checkpoint: nothing of what it stands for is deleted before it is synced.
+    """
+    _without_torn_checkpoint(Path(url, LOG))
     commits = [Commit.of(path) for path in sorted(Path(url, LOG).glob("*.json"))[-DOUBTFUL:]]
     removed: set[str] = set()
     whole = len(commits)
@@ -84,6 +90,21 @@ def mended(url: str) -> int:
         commit.path.rename(commit.path.with_suffix(".torn"))
         log.warning("took back a commit that was not all there", version=int(commit.path.stem))
     return len(commits) - whole
+
+
+def _without_torn_checkpoint(folder: Path) -> None:
+    for path in sorted(folder.glob("*.checkpoint*.parquet"))[-1:]:
+        try:
+            read_table(path)
+        except (ArrowInvalid, OSError):
+            path.rename(path.with_suffix(".torn"))
+            log.warning("left out a checkpoint that was not all there", file=path.name)
+            (folder / "_last_checkpoint").unlink(missing_ok=True)
+    last = folder / "_last_checkpoint"
+    try:
+        json.loads(last.read_text() if last.exists() else "{}")
+    except ValueError:
+        last.unlink()
 
 
 def _size(url: str, path: str) -> int:

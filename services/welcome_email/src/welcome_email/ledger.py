@@ -21,6 +21,7 @@ from seaway.errors import NotNow, Raced
 from seaway.inbox import Handled, Transaction
 from seaway.service import Row
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     DateTime,
@@ -56,11 +57,13 @@ mails = Table(
     Column("request_id", Text),
     Column("user_id", Text),
     Column("kind", Integer),
+    Column("parked", BigInteger),
     Column("at", DateTime(timezone=True), nullable=False),
 )
 """Each row: the mail that follows one outcome. Two mails with the same `once` exclude each other.
 
-It holds no address: `once` is a hash and a day.
+It holds no address: `once` is a hash and a day. `parked` is the place in the stream at which a
+mail was set aside that may have been sent.
 """
 
 _durable: ContextVar[str] = ContextVar("_durable")
@@ -71,6 +74,7 @@ class Reservation(Enum):
 
     MADE = "it has not been handed over before"
     FOUND = "it was reserved before, and what came of that is not on record"
+    PARKED = "so it was before, and the message was set aside for that"
     ELSEWHERE = "another mail of its kind was enough"
 
 
@@ -81,11 +85,14 @@ class Ledger(SqlInbox):
     in_hand: set[tuple[str, str]] = field(default_factory=set, compare=False)
     """What this process handles: the broker may deliver it again meanwhile, while it is away."""
 
-    async def reserve(self, message_id: str, once: str | None = None) -> Reservation:
+    async def reserve(
+        self, message_id: str, sequence: int, once: str | None = None
+    ) -> Reservation:
         """Say that the mail of this message is going to be sent. Raises DependencyDown.
 
         It is kept at once. To be called while the message is handled. Raises Raced if another
-        process has recorded meanwhile what became of it.
+        process has recorded meanwhile what became of it. A message that was parked and stands
+        at a later place in the stream now was sent back by a person: it begins anew.
         """
         row = {
             "durable": _durable.get(),
@@ -100,12 +107,26 @@ class Ledger(SqlInbox):
             if await self.database.add_new(mails, [row], key=c.message_id):
                 return Reservation.MADE
             again = update(mails).where(this).values(attempts=c.attempts + 1)
-            found = (await connection.execute(again.returning(c.state))).first()
+            found = (await connection.execute(again.returning(c.state, c.parked))).first()
             if found is None:
                 return Reservation.ELSEWHERE
             if found.state != RESERVED:
                 raise Raced(f"the mail of {message_id} is {found.state}")
-            return Reservation.FOUND
+            if found.parked is None:
+                return Reservation.FOUND
+            if found.parked >= sequence:
+                return Reservation.PARKED
+            await connection.execute(update(mails).where(this).values(parked=None))
+            return Reservation.MADE
+
+    async def park(self, message_id: str, sequence: int) -> None:
+        """Say that it is set aside, so that it is not sent if this message comes once more.
+
+        Raises DependencyDown.
+        """
+        row = update(mails).where(_this(_durable.get(), message_id)).values(parked=sequence)
+        async with self.database.transaction() as connection:
+            await connection.execute(row)
 
     async def release(self, message_id: str) -> None:
         """Say that it was certainly not sent. Raises DependencyDown."""
@@ -139,7 +160,7 @@ class Ledger(SqlInbox):
                 EMAILS.labels(outcome_of(said(handled))).inc()
 
     async def forget(self, durable: str, message_id: str) -> None:
-        """Let a redrive begin anew: whoever sends a dead letter back wants the mail sent."""
+        """Let a redrive begin anew; that of a parked mail is known by its place."""
         await self._drop(durable, message_id)
         await super().forget(durable, message_id)
 
@@ -186,7 +207,8 @@ class Ledger(SqlInbox):
         await self.database.upsert(mails, [row], final, returning=[mails.c.message_id])
 
     async def _drop(self, durable: str, message_id: str) -> None:
-        this = and_(_this(durable, message_id), mails.c.state == RESERVED)
+        reserved = and_(mails.c.state == RESERVED, mails.c.parked.is_(None))
+        this = and_(_this(durable, message_id), reserved)
         async with self.database.transaction() as connection:
             await connection.execute(delete(mails).where(this))
 

@@ -25,6 +25,9 @@ declare("E2", "reserved in the ledger, the mail not yet handed over")
 declare("E3", "the mail server has taken the mail, not yet recorded")
 
 
+type Outcome = Envelope[CreateUserConfirmed] | Envelope[CreateUserRejected]
+
+
 @dataclass(frozen=True, slots=True)
 class ByMail:
     """Fulfils `Post` over SMTP.
@@ -43,25 +46,25 @@ class ByMail:
 
     async def greet(self, message: Envelope[CreateUserConfirmed]) -> None:
         """Welcome a new user."""
-        await self._send(message.id, self.letters.greeting(message))
+        await self._send(message, self.letters.greeting(message))
 
     async def warn(self, message: Envelope[CreateUserRejected]) -> bool:
         """Tell the owner of an address; False if they have been told today (in UTC)."""
         letter = self.letters.notice(message)
         once = f"{hidden(letter.recipient)}/{self.clock().astimezone(UTC):%Y-%m-%d}"
-        if await self._send(message.id, letter, once):
+        if await self._send(message, letter, once):
             return True
         await self.pace.keep()  # with no line in hand: others have mail to send
         return False
 
-    async def _send(self, message_id: str, letter: Letter, once: str | None = None) -> bool:
+    async def _send(self, message: Outcome, letter: Letter, once: str | None = None) -> bool:
         # First the line: what waits for its turn, or for a server that is away, reserves nothing.
         async with self.relay.line() as line:
-            reservation = await self.ledger.reserve(message_id, once)
+            reservation = await self.ledger.reserve(message.id, message.sequence, once)
             if reservation is Reservation.ELSEWHERE:
                 return False
-            if reservation is Reservation.FOUND:
-                self._take_note()
+            if reservation is not Reservation.MADE:
+                await self._judge(message, reservation)
             crash_here("E2")
             try:
                 with self.pace.sending():
@@ -69,17 +72,21 @@ class ByMail:
             except (Unprocessable, Deferred, DependencyDown):
                 # It was not taken. But what was ambiguous before stays so.
                 if reservation is Reservation.MADE:
-                    await self.ledger.release(message_id)
+                    await self.ledger.release(message.id)
                 raise
             crash_here("E3")
         return True
 
-    def _take_note(self) -> None:
-        action = "resend" if self.resend else "park"
-        AMBIGUOUS.labels(action).inc()
-        log.warning("ambiguous", action=action)
-        if not self.resend:
-            raise Unprocessable("AMBIGUOUS")
+    async def _judge(self, message: Outcome, reservation: Reservation) -> None:
+        """Return if a mail that may have been sent is sent again; raise if it is set aside."""
+        if reservation is Reservation.FOUND:
+            action = "resend" if self.resend else "park"
+            AMBIGUOUS.labels(action).inc()
+            log.warning("ambiguous", action=action)
+            if self.resend:
+                return
+            await self.ledger.park(message.id, message.sequence)
+        raise Unprocessable("AMBIGUOUS")
 
 
 def hidden(address: str) -> str:

@@ -27,7 +27,7 @@ class WelcomeEmailSettings(Settings):
     )
     smtp_username: str = Field("", description="empty: it asks nobody who they are")
     smtp_password: SecretStr = SecretStr("")
-    smtp_timeout: float = Field(10, gt=0, description="seconds of silence; then it is away")
+    smtp_timeout: float = Field(10, gt=0, le=10, description="seconds of silence; then it is away")
     smtp_connections: int = Field(4, ge=1, le=16, description="open at once, and used again")
     smtp_per_second: float = Field(20, ge=0, description="mails at most; 0: as fast as it goes")
     mail_from: str = Field("Acme <welcome@acme.example>", description="who writes; one address")
@@ -44,8 +44,8 @@ class WelcomeEmailSettings(Settings):
     @field_validator("smtp_per_second")
     @classmethod
     def _is_quick_enough(cls, per_second: float) -> float:
-        if 0 < per_second < 1:
-            raise ValueError("less than 1 would keep a mail waiting for longer than it may take")
+        if 0 < per_second < 2:
+            raise ValueError("less than 2 would keep a mail waiting for longer than it may take")
         return per_second
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +26,9 @@ from welcome_email.letters import Letter
 from welcome_email.rate import TokenBucket
 from welcome_email.settings import WelcomeEmailSettings
 
+LINE_WITHIN = 8.0
+"""Seconds to have a connection in. With a mail's two times of silence, of 10 s at most, they are
+fewer than a handler has: it is never cut off while nobody knows whether the mail is taken."""
 CONNECT_WITHIN = 5.0
 IDLE = 30.0
 """Seconds after which a connection is not used again: its other end may be gone."""
@@ -65,10 +68,19 @@ class Relay:
 
     @asynccontextmanager
     async def line(self) -> AsyncIterator["Line"]:
-        """Have a connection on which one mail can be sent now. Raises DependencyDown."""
-        async with self._room:
-            await self._turn.take()
-            client = await self._connected()
+        """Have a connection on which one mail can be sent now. Raises DependencyDown.
+
+        So it does if all connections are in use for long: then the server is too slow for us.
+        """
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(LINE_WITHIN):
+                    await held.enter_async_context(self._room)
+                    await self._turn.take()
+                    client = await self._connected()
+            except TimeoutError:
+                FAILURES.labels("away").inc()
+                raise DependencyDown(f"no line to the mail server in {LINE_WITHIN} s") from None
             intact = False
             try:
                 yield Line(client, self._settings.smtp_timeout)
@@ -85,21 +97,23 @@ class Relay:
     async def _connected(self) -> SMTP:
         while self._idle:
             since, client = self._idle.pop()
-            if time.monotonic() - since < IDLE and await _is_there(client):
-                return client
-            client.close()
-        new: SMTP | None = None
+            with ExitStack() as giving_up:
+                giving_up.callback(client.close)
+                if time.monotonic() - since < IDLE and await _is_there(client):
+                    giving_up.pop_all()
+                    return client
         try:
-            new = self._client()  # it reads the authorities' file, which may be gone just now
-            await new.connect()
-            if new.is_ehlo_or_helo_needed:
-                await new.ehlo()
+            with ExitStack() as giving_up:
+                new = self._client()  # it reads the authorities' file, which may be gone just now
+                giving_up.callback(new.close)
+                await new.connect()
+                if new.is_ehlo_or_helo_needed:
+                    await new.ehlo()
+                giving_up.pop_all()
+                return new
         except (SMTPException, OSError) as error:
-            if new is not None:
-                new.close()
             FAILURES.labels("away").inc()
             raise DependencyDown(f"no connection to the mail server: {_named(error)}") from None
-        return new
 
     def _client(self) -> SMTP:
         told = self._settings
@@ -142,12 +156,14 @@ class Line:
             if not self.client.supports_extension("smtputf8"):
                 raise Unprocessable("ADDRESS_NEEDS_SMTPUTF8")
             encoding, options = "utf-8", ["SMTPUTF8"]
-        await self.client.mail(
-            letter.sender, options=options, encoding=encoding, timeout=self.timeout
-        )
-        await self.client.rcpt(letter.recipient, encoding=encoding, timeout=self.timeout)
+        async with asyncio.timeout(self.timeout):
+            await self.client.mail(
+                letter.sender, options=options, encoding=encoding, timeout=self.timeout
+            )
+            await self.client.rcpt(letter.recipient, encoding=encoding, timeout=self.timeout)
         try:
-            await self.client.data(letter.content, timeout=self.timeout)
+            async with asyncio.timeout(self.timeout):
+                await self.client.data(letter.content, timeout=self.timeout)
         except SMTPDataError:
             raise
         except (SMTPException, OSError) as error:
