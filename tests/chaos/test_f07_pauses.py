@@ -70,7 +70,7 @@ async def pause_with_something_in_hand(worker, store):
 
     in_hand = "seaway_messages_in_progress{"
     async with nobody_can_write(store):
-        await until(lambda: asyncio.to_thread(figure, worker, in_hand), within=120)
+        await until(lambda: asyncio.to_thread(figure, worker, in_hand), 120, every=0.05)
         worker.pause()
 
 

@@ -31,6 +31,8 @@ from waiting import until
 SERVICES = ("gateway", "user_creation", "welcome_email", "crm")
 """All but the data warehouse: pyarrow and deltalake have threads of their own as soon as they are
 imported, and no thread survives a fork."""
+LATER = ("seaway.database.migrating",)
+"""What takes long to import, and is as soon as it is needed."""
 BESIDE = ("perilous",)
 """Programs of tests on a PYTHONPATH of their own that hides nothing of what is imported."""
 SAID = {"cwd", "env", "stdout", "stderr"}
@@ -160,8 +162,8 @@ def all_of(pipe):
 
 def serve(line):
     """Fork whenever somebody asks. Returns in each fork what it is to be, and at the end."""
-    for module in SERVICES:
-        import_module(f"{module}.__main__")
+    for module in (*(f"{service}.__main__" for service in SERVICES), *LATER):
+        import_module(module)
     gc.freeze()
     assert len(os.listdir("/proc/self/task")) == 1, "no thread survives a fork"
     running = {}

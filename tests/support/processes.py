@@ -142,7 +142,7 @@ class Program:
     async def ready(self, within=READY_WITHIN):
         """Wait until it says that it can do its job. Fails with what it says instead."""
         try:
-            await until(lambda: asyncio.to_thread(self.is_ready), within)
+            await until(lambda: asyncio.to_thread(self.is_ready), within, every=0.05)
         except TimeoutError:
             said = await asyncio.to_thread(self.asked, "/readyz")
             raise AssertionError(f"{self.name} is not ready after {within:g} s: {said}") from None
@@ -175,7 +175,7 @@ async def supervised(programs):
 
     async def keep(program):
         while True:
-            await until(lambda: program.has_ended, within=86_400)
+            await until(lambda: program.has_ended, within=86_400, every=0.02)
             program.exits.append(program.process.returncode)
             await asyncio.sleep(START_AGAIN_AFTER)
             await program.start()
