@@ -35,7 +35,10 @@ async def watched(side, count, delays):
             if await process.stdout.readline() != b"open\n":
                 raise Failed("the watchers ended before all of them watched")
         each = 1000 * (resident(side.pids["gateway"]) - before) / count
-        await loaded(side, rate=RATE, seconds=2 * count / RATE, seed=told["seed"], most=count)
+        load = {"rate": RATE, "seconds": 2 * count / RATE, "seed": told["seed"], "most": count}
+        signed_up = await loaded(side, **load)
+        if signed_up["done"] != count:
+            raise Failed(f"{count - signed_up['done']} of {count} did not sign up: {signed_up}")
         async with asyncio.timeout(OPEN_WITHIN):
             seen = json.loads(await process.stdout.readline())
     except TimeoutError:

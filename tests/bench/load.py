@@ -28,6 +28,7 @@ BUSY = 0.9
 LATE = 0.05
 """Seconds: an open loop that begins later than that is the limit, too."""
 TRY_AGAIN_AFTER = 0.2
+AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
@@ -80,11 +81,11 @@ def a_request(request_id):
 
 
 async def answered(sign_up, request, accepted):
-    """Whether there was an answer: UNAVAILABLE asks a client to try again, so all of them do."""
+    """Whether there was an answer: who is UNAVAILABLE, or ends a call, is asked again by all."""
     try:
         await sign_up(request, accepted)
     except grpc.aio.AioRpcError as error:
-        if error.code() != grpc.StatusCode.UNAVAILABLE:
+        if error.code() not in AGAIN:
             raise
         return False
     return True

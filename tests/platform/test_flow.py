@@ -213,6 +213,17 @@ async def test_a_watch_of_a_conversation_that_does_not_exist_yet_waits_for_it(br
             assert await following == [REQUESTED, CONFIRMED]
 
 
+@pytest.mark.usefixtures("reading_rarely")
+async def test_an_outcome_that_is_told_does_not_wait_for_its_command_to_be_read_some_day(broker):
+    async with sign_ups(broker) as flow:
+        with flow.watch(KEY, until=CreateUserConfirmed) as watch:
+            following = asyncio.create_task(bodies(watch))
+            await asyncio.sleep(0.05)  # it has read, and will again in an hour
+            await flow.open(opening())  # somebody else's: nobody tells a watch of commands
+            await say(broker, CONFIRMED)
+            assert await following == [REQUESTED, CONFIRMED]
+
+
 async def test_the_opener_of_a_new_conversation_reads_nothing(broker):
     reads = []
     read = broker.read

@@ -7,7 +7,6 @@ is one of its steps, in order.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import batched
 
 import structlog
@@ -94,7 +93,7 @@ class Consumer:
         if not again:
             return first, ()
         try:
-            async with keep_alive(deliveries, every=self.subscription.ack_wait / 3):
+            async with keep_alive(deliveries, self.subscription.ack_wait):
                 ids = [id_of(delivery) for delivery in again]
                 trouble = await self.inbox.trouble(self.subscription.durable, ids)
         except DependencyDown:
@@ -112,7 +111,7 @@ class Consumer:
         together, again = split(deliveries, self.subscription.together_until)
         waiting = [*together, *again]
         async with (
-            keep_alive(waiting, every=self.subscription.ack_wait / 3),
+            keep_alive(waiting, self.subscription.ack_wait),
             self.room.beside_others(),
         ):
             for batch in [together, *([delivery] for delivery in again)]:
@@ -136,7 +135,7 @@ class Consumer:
                 await self.settle(suspect.delivery, Retry(after=wait))
         if waits[0]:
             return
-        async with keep_alive([chosen], every=self.subscription.ack_wait / 3):
+        async with keep_alive([chosen], self.subscription.ack_wait):
             # Those that were fetched with it come in first.
             await asyncio.sleep(0)
             async with self.room.alone() as is_alone:
@@ -149,7 +148,7 @@ class Consumer:
         """Handle what was delivered and tell the broker what became of each."""
         crash_here("U1")
         with observe(self.subscription, deliveries) as observation:
-            async with keep_alive(deliveries, every=self.subscription.ack_wait / 3):
+            async with keep_alive(deliveries, self.subscription.ack_wait):
                 outcomes = await self.handled(deliveries)
             crash_here("U4")
             await self.settle_each(deliveries, outcomes)
@@ -291,9 +290,8 @@ class Consumer:
 
     async def fetch(self, pull: Pull, up_to: int, stopping: asyncio.Event) -> Sequence[Delivery]:
         """Fetch, and let a batch that may wait fill up. A durable that is gone is no silence."""
-        keep = partial(keep_alive, every=self.subscription.ack_wait / 3)
         try:
-            return await filled(pull, up_to, self.subscription.within, keep, stopping)
+            return await filled(pull, up_to, self.subscription, stopping)
         except DurableGone as error:
             log.error("cannot consume", error=str(error))
             await told(stopping, within=FETCH_WAIT)

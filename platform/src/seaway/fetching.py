@@ -1,32 +1,31 @@
 """Around a fetch: letting a batch fill, keeping what was fetched, and knowing when to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from seaway.broker import Delivery, Pull
 from seaway.errors import BrokerUnavailable, DurableGone
+from seaway.service import Subscription
 
 FETCH_WAIT = 1.0
 """Seconds that one fetch waits for a message. Short, since a fetch is never cancelled."""
 
-type Keep = Callable[[Sequence[Delivery]], AbstractAsyncContextManager[None]]
-
 
 async def filled(
-    pull: Pull, up_to: int, within: float, keep: Keep, stopping: asyncio.Event
+    pull: Pull, up_to: int, subscription: Subscription, stopping: asyncio.Event
 ) -> Sequence[Delivery]:
-    """Fetch a batch, and give it so many seconds to fill once it has a first message.
+    """Fetch a batch, and give it as long to fill, once it has a first message, as is allowed.
 
     Raises DurableGone, but not if something was fetched: then the next fetch will.
     """
     deliveries = list(await pull.fetch(up_to, FETCH_WAIT))
-    if not deliveries or not within:
+    if not deliveries or not subscription.within:
         return deliveries
     clock = asyncio.get_running_loop()
-    until = clock.time() + within
+    until = clock.time() + subscription.within
     with suppress(DurableGone):
-        async with keep(deliveries):
+        async with keep_alive(deliveries, subscription.ack_wait):
             while len(deliveries) < up_to and not stopping.is_set():
                 left = until - clock.time()
                 if left <= 0:
@@ -36,15 +35,15 @@ async def filled(
 
 
 @asynccontextmanager
-async def keep_alive(deliveries: Sequence[Delivery], every: float) -> AsyncIterator[None]:
-    """Tell the broker every so many seconds that these are still being worked on.
+async def keep_alive(deliveries: Sequence[Delivery], ack_wait: float) -> AsyncIterator[None]:
+    """Tell the broker, three times in an ack wait, that these are still being worked on.
 
     What is taken out of them meanwhile is not told of any more.
     """
 
     async def tell() -> None:
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(ack_wait / 3)
             with suppress(BrokerUnavailable):
                 for delivery in tuple(deliveries):
                     await delivery.in_progress()

@@ -22,6 +22,8 @@ READ_AGAIN_AFTER = (0.1, 0.5, 2.0)
 READ_FIRST_AFTER = 2.0
 """… by who followed a conversation before it began: what is told live cannot have come before."""
 READ_AGAIN_EVERY = 5.0
+READ_MISSING_AFTER = 0.02
+"""… what comes before something that is known: it is stored, too, and nobody told of it."""
 READ_WITHIN = 1.0
 
 
@@ -98,6 +100,8 @@ class Watch:
         """Take note of a fact, however it became known. What comes after the end is ignored."""
         if fact.stage <= self._places[-1].stage:
             self._known[fact.stage] = fact
+            if self._stage not in self._known:
+                self._due = min(self._due, _now() + READ_MISSING_AFTER)
             self._stirred.set()
 
     def begin(self, opening: Fact, *, again: bool) -> None:

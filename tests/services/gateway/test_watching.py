@@ -17,8 +17,10 @@ from acme.gateway.v1.sign_up_pb2 import (
     WatchSignUpRequest,
 )
 from acme.users.v1 import CreateUserRequested
+from gateway.__main__ import limits_of
 from gateway.admission import Admission
 from gateway.client import Client
+from gateway.settings import GatewaySettings
 from gateway.watchers import Watchers
 from gateways import (
     USERS,
@@ -317,3 +319,8 @@ async def test_a_gateway_that_stops_sends_its_clients_elsewhere(broker, request_
             watch = elsewhere.WatchSignUp(again)
             await say(broker, request_id, confirmed(request_id))
             assert (await watch.read()).state == STATE_CONFIRMED
+
+
+@pytest.mark.parametrize(("watchers", "calls"), [(500, 2500), (5000, 7000), (0, 0)])
+def test_who_watches_takes_no_place_from_who_signs_up(watchers, calls):
+    assert limits_of(GatewaySettings(watchers=watchers)).calls == calls

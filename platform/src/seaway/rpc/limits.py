@@ -11,7 +11,7 @@ class Limits:
     metadata_bytes: int = 8192
     streams_per_connection: int = 20
     calls: int = 2000
-    """In hand at the same time, on all connections."""
+    """In hand at the same time, on all connections; 0: any number."""
     calls_without_request: int = 1000
     """Of those, the calls whose request has yet to arrive; of more, the oldest is ended."""
     health_streams: int = 100

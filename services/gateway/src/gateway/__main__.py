@@ -1,5 +1,7 @@
 """python -m gateway."""
 
+from dataclasses import replace
+
 from acme.users.v1 import CreateUserRequested
 from seaway import Service
 from seaway.process import Process, serve
@@ -26,10 +28,7 @@ def build(process: Process) -> Service:
     async def ready() -> bool:
         return not await process.health.wrong(process.health.ready)
 
-    limits = Limits(
-        stream_seconds=settings.stream_seconds,
-        streams_per_connection=settings.streams_per_connection,
-    )
+    limits = limits_of(settings)
     process.during(
         RpcServer(
             {SERVICE: sign_ups},
@@ -54,6 +53,15 @@ def build(process: Process) -> Service:
     )
     process.ready_when("web port", web.serves)
     return Service("gateway")
+
+
+def limits_of(settings: GatewaySettings) -> Limits:
+    """Return what one caller may ask of us. Who watches takes no place from who signs up."""
+    usual = Limits(
+        stream_seconds=settings.stream_seconds,
+        streams_per_connection=settings.streams_per_connection,
+    )
+    return replace(usual, calls=usual.calls + settings.watchers if settings.watchers else 0)
 
 
 def door(settings: GatewaySettings, admission: Admission) -> Door:
