@@ -62,6 +62,14 @@ def forking():
         server.close()
 
 
+def heard(options):
+    """Whether all that it says goes to one place, a file or whoever waits for its end."""
+    stdout, stderr = options["stdout"], options["stderr"]
+    return (stdout == PIPE and stderr == STDOUT) or (
+        hasattr(stdout, "fileno") and stderr is stdout
+    )
+
+
 class Server:
     """The process that has imported all services, begun when it is needed first."""
 
@@ -73,7 +81,7 @@ class Server:
     def has(self, command, options):
         """Whether a fork is the same as what this command starts."""
         match command:
-            case [sys.executable, "-m", module, *_] if options.keys() == SAID:
+            case [sys.executable, "-m", module, *_] if options.keys() == SAID and heard(options):
                 told = options.get("env", os.environ)
                 known = module in BESIDE or (module in SERVICES and "PYTHONPATH" not in told)
                 return known and "COVERAGE_PROCESS_CONFIG" not in told
@@ -83,11 +91,10 @@ class Server:
         """Start a service; return what stands for its process here."""
         await asyncio.to_thread(self._begin)
         reading, said = os.pipe() if stdout == PIPE else (None, stdout.fileno())
-        complained = said if stderr in (STDOUT, stdout) else stderr.fileno()
         ended, end = os.pipe()
         asked = json.dumps({"words": words, "cwd": str(cwd), "env": env}).encode()
         # Nobody else speaks on the line before its answer: it comes within milliseconds.
-        socket.send_fds(self._line, [asked], [said, complained, end])
+        socket.send_fds(self._line, [asked], [said, said, end])
         pid = int(self._line.recv(LARGEST))
         os.close(end)
         if reading is not None:
