@@ -37,6 +37,8 @@ BESIDE = ("perilous",)
 """Programs of tests on a PYTHONPATH of their own that hides nothing of what is imported."""
 SAID = {"cwd", "env", "stdout", "stderr"}
 """What is said of a process that a fork can be."""
+OURS = os.environ.get("PYTHONPATH")
+"""With another one a service may be another than the one that is imported."""
 READY = b"ready"
 LARGEST = 1 << 20
 """Bytes of what is said on the line."""
@@ -82,8 +84,8 @@ class Server:
         """Whether a fork is the same as what this command starts."""
         match command:
             case [sys.executable, "-m", module, *_] if options.keys() == SAID and heard(options):
-                told = options.get("env", os.environ)
-                known = module in BESIDE or (module in SERVICES and "PYTHONPATH" not in told)
+                told = options["env"]
+                known = module in BESIDE or (module in SERVICES and told.get("PYTHONPATH") == OURS)
                 return known and "COVERAGE_PROCESS_CONFIG" not in told
         return False
 

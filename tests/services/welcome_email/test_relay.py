@@ -11,7 +11,7 @@ from welcome_email import smtp
 from welcome_email.letters import Letter
 from welcome_email.rate import TokenBucket
 from welcome_email.settings import WelcomeEmailSettings
-from welcome_email.smtp import Relay
+from welcome_email.smtp import Relay, Unconfirmed
 
 LETTER = Letter(
     "welcome@acme.example", "ada@example.org", b"Subject: Hi\r\n\r\nHi\r\n", needs_utf8=False
@@ -138,26 +138,31 @@ async def test_a_line_that_is_given_up_while_it_is_made_is_closed(away, settings
         with pytest.raises(DependencyDown, match="no line"):
             async with relay.line() as line:
                 await line.send(LETTER)
-        await until(lambda: not server.open)
+        await until(lambda: not server.open, within=5)
 
 
-async def test_an_answer_that_trickles_in_is_waited_for_no_longer(settings):
-    """Each of its lines comes in time, and the last one never does."""
+@pytest.mark.parametrize(
+    ("slow", "error"), [(("MAIL", "RCPT"), DependencyDown), (("DATA", "."), Unconfirmed)]
+)
+async def test_a_server_that_is_slow_again_and_again_has_no_more_time_for_it(
+    slow, error, settings
+):
+    """Each answer comes in time, and both together do not."""
 
-    async def trickle(reader, writer):
+    async def answer(reader, writer):
         writer.write(b"220 here\r\n")
-        while line := await reader.readline():
-            if line.startswith(b"EHLO"):
-                writer.write(b"250 mail.example\r\n")
-            while line.startswith(b"MAIL") and not writer.is_closing():
-                writer.write(b"250-and\r\n")
-                await asyncio.sleep(0.05)
+        while line := (await reader.readline()).decode():
+            word = line.split()[0].upper() if line.strip() else ""
+            if word in {"EHLO", "MAIL", "RCPT", "DATA", "."}:
+                await asyncio.sleep(0.6 if word in slow else 0)
+                writer.write(b"354 go on\r\n" if word == "DATA" else b"250 mail.example\r\n")
+        writer.close()
 
-    listening = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    async with listening, asyncio.timeout(5):
-        with pytest.raises(DependencyDown):
-            await send(settings(smtp_port=port, smtp_timeout=0.3))
+    async with listening:
+        with pytest.raises(error):
+            await send(settings(smtp_port=port, smtp_timeout=1.0))
 
 
 def test_a_password_in_a_mounted_file_is_found_and_not_shown(tmp_path, monkeypatch):

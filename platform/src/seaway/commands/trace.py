@@ -74,8 +74,8 @@ async def _look(key: str) -> tuple[list[Said], list[Outstanding]]:
         for stream in {a.stream.name: a.stream for a in addresses}.values():
             durables |= await broker.durables(stream.name)
             conversation += await sent_back(broker, conversation, stream)
-        given_up = await set_aside(broker, conversation, durables) if DEAD.name in existing else []
-        return conversation, [*given_up, *not_acted(conversation, durables)]
+        left = await given_up(broker, conversation, durables) if DEAD.name in existing else []
+        return conversation, [*left, *not_acted(conversation, durables)]
 
 
 async def sent_back(shelf: Scanned, conversation: Sequence[Said], stream: Stream) -> list[Said]:
@@ -85,24 +85,24 @@ async def sent_back(shelf: Scanned, conversation: Sequence[Said], stream: Stream
     return [understood(s) async for s in redriven if s.headers.get("ce-id") in ids]
 
 
-async def set_aside(
+async def given_up(
     broker: Broker, conversation: Sequence[Said], durables: Mapping[str, Durable]
 ) -> list[Outstanding]:
     """Return which durables have given up which message, and have not been told to try again."""
-    given_up = []
+    found = []
     for said, name in heard(conversation, durables):
         if durables[name].has_settled(said.stored.sequence):
             for letter_name in names_of(said.stored):
-                found = await broker.read(DEAD.name, letter_subject(name, letter_name))
-                letter = Letter.of(found) if found else None
+                stored = await broker.read(DEAD.name, letter_subject(name, letter_name))
+                letter = Letter.of(stored) if stored else None
                 if letter and letter.original_subject == said.stored.subject:
-                    given_up.append(Outstanding(name, said, delivered=True, letter=letter))
-    return given_up
+                    found.append(Outstanding(name, said, delivered=True, letter=letter))
+    return found
 
 
 def names_of(stored: Stored) -> Sequence[str]:
     """Return under which names a dead letter of a message may be stored."""
-    return [said_id(stored.headers), name_by_place(stored.sequence)]
+    return list(filter(None, [said_id(stored.headers), name_by_place(stored.sequence)]))
 
 
 def heard(

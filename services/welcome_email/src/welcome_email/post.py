@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import structlog
 from acme.users.v1 import CreateUserConfirmed, CreateUserRejected
 from acme.users.v1.address import normalised
+from google.protobuf.message import Message
 from seaway import Envelope, Unprocessable
 from seaway.errors import DependencyDown
 from seaway.failpoints import crash_here, declare
@@ -23,9 +24,6 @@ log = structlog.get_logger("welcome_email.post")
 
 declare("E2", "reserved in the ledger, the mail not yet handed over")
 declare("E3", "the mail server has taken the mail, not yet recorded")
-
-
-type Outcome = Envelope[CreateUserConfirmed] | Envelope[CreateUserRejected]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,9 @@ class ByMail:
         await self.pace.keep()  # with no line in hand: others have mail to send
         return False
 
-    async def _send(self, message: Outcome, letter: Letter, once: str | None = None) -> bool:
+    async def _send[M: Message](
+        self, message: Envelope[M], letter: Letter, once: str | None = None
+    ) -> bool:
         # First the line: what waits for its turn, or for a server that is away, reserves nothing.
         async with self.relay.line() as line:
             reservation = await self.ledger.reserve(message.id, message.sequence, once)
@@ -77,7 +77,7 @@ class ByMail:
             crash_here("E3")
         return True
 
-    async def _judge(self, message: Outcome, reservation: Reservation) -> None:
+    async def _judge[M: Message](self, message: Envelope[M], reservation: Reservation) -> None:
         """Return if a mail that may have been sent is sent again; raise if it is set aside."""
         if reservation is Reservation.FOUND:
             action = "resend" if self.resend else "park"
