@@ -27,6 +27,8 @@ LEFT_OUT = ("audit", "first_sign_up", "killed", "listeners", "nothing_leaks", "p
 """… and files of theirs that start whole systems, which reach little that no others do. To be
 measured takes a process twice as long, so here only the tests themselves are.
 """
+TOLD_TO_MEASURE = "COVERAGE_PROCESS_CONFIG"
+HOW_TO_MEASURE = pytest.StashKey[str]()
 SLOWEST = ("chaos", "system", "browser", "deploy")
 """The rooms whose files take longest …"""
 LONGEST = (
@@ -115,19 +117,22 @@ def pytest_make_collect_report(collector):
     return _failed_if_skipped((yield))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def measured(request):
-    """Measure which lines of the platform a test reaches in the processes that it starts, too."""
-    room, name = _where(request)
-    with pytest.MonkeyPatch.context() as patch:
-        if room not in MEASURED or name in LEFT_OUT:
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Measure which lines of the platform a test reaches in the processes that it starts, too.
+
+    Here and not in a fixture: whoever measures sets the variable anew after each test.
+    """
+    room, name = _where(item)
+    if TOLD_TO_MEASURE in os.environ:
+        item.config.stash[HOW_TO_MEASURE] = os.environ.pop(TOLD_TO_MEASURE)
+    if room in MEASURED and name not in LEFT_OUT and HOW_TO_MEASURE in item.config.stash:
+        os.environ[TOLD_TO_MEASURE] = item.config.stash[HOW_TO_MEASURE]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def quickly_started(pytestconfig):
-    """Start services as forks, unless what they do is to be measured."""
+    """Start services and commands as forks, unless it is timed how fast they are."""
     if pytestconfig.pluginmanager.get_plugin("goals").SIZE != "smoke":
         yield
         return

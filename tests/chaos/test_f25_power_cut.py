@@ -17,6 +17,7 @@ from disks import Disk, needs_mounts, roomy_folder
 from invariants import differences, quiet, state_of
 from postgresql import PostgreSQL
 from processes import Processes
+from seaway.audit import settled
 from seaway.jetstream import JetStream
 from seaway.testing.nats_server import NatsServer
 from sign_ups import Load, SignUp, clients
@@ -31,6 +32,8 @@ PAUSES = (0.3, 1.0)
 """Seconds between two cuts."""
 FORGETFUL = 'jetstream {{ store_dir: "{}", max_file: 64GB }}'
 """As above in its configuration, but for `sync_interval`: NATS's default is two minutes."""
+FORGETFUL_WITHIN = 30.0
+"""Seconds for all that is left to do after a cut of its power."""
 
 
 class Stores:
@@ -143,7 +146,10 @@ async def audited(cut, kind, folder, *, forgetful):
                 JetStream(url, "test") as broker,
             ):
                 await broker.connected()
-                await quiet(broker)
+                if forgetful:  # a durable of its may count for ever what is not there any more
+                    await settled(broker, FORGETFUL_WITHIN)
+                else:
+                    await quiet(broker)
                 found = differences(cut.history, await state_of(broker, store))
     cut.disk.image.unlink()
     # Whoever waited at the cut will ask again. Here nobody does.

@@ -62,7 +62,7 @@ def run(machine, examples, steps, first, *, phases=tuple(Phase)):
 
 
 def test_the_core_survives_whatever_broker_store_and_workers_do(size, dice, goal):
-    examples = size(smoke=300, full=2000)
+    examples = size(smoke=150, full=2000)
     begun = run(Core, examples, size(smoke=40, full=100), dice.getrandbits(32))
     goal("R2", 0, "0 (properties of the core)", hits=begun, least=examples)
 
@@ -124,13 +124,15 @@ def test_a_reply_whose_id_is_drawn_is_found(monkeypatch):
 
 
 def test_every_watcher_is_told_the_whole_story_in_order_once(size, dice, goal):
-    examples = size(smoke=200, full=2000)
+    examples = size(smoke=100, full=2000)
     begun = run(Watching, examples, size(smoke=40, full=100), dice.getrandbits(32))
     goal("R12", 100, "100 % (properties of the flow)", hits=begun, least=examples)
 
 
 def test_who_relies_on_what_is_told_live_is_found(monkeypatch):
     monkeypatch.setattr("seaway.watching.READ_AGAIN_AFTER", (3600.0,))
+    for pause in ("READ_FIRST_AFTER", "READ_AGAIN_EVERY", "READ_MISSING_AFTER"):
+        monkeypatch.setattr(f"seaway.watching.{pause}", 3600.0)
     with found("another story"):
         run(Watching, 200, 40, 1, phases=(Phase.generate,))
 

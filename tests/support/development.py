@@ -15,6 +15,8 @@ import psutil
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
 PORTS = (4222, 8222, 50051, 8080, 1025, 8081, *range(9101, 9109))
 UP = "Everything runs"
+GONE_WITHIN = 30.0
+"""Seconds, on a machine with much else to do; it is five on one that is idle."""
 
 
 def ending_with_us(signal_name):
@@ -56,7 +58,7 @@ def free_offset():
     return next(o for o in offsets if all(is_free(port + o) for port in PORTS))
 
 
-def left_of(processes, within=5.0):
+def left_of(processes, within=GONE_WITHIN):
     """Those that still run after so many seconds. One that nobody has reaped runs no more."""
     deadline = time.monotonic() + within
     while (left := [p for p in processes if _runs(p)]) and time.monotonic() < deadline:
@@ -123,7 +125,7 @@ class Development:
     def send(self, number):
         self.process.send_signal(number)
 
-    def end(self, within=5.0):
+    def end(self, within=GONE_WITHIN):
         """Wait until it has ended, and return its exit code."""
         return self.process.wait(within)
 
@@ -146,7 +148,7 @@ class Development:
     def close(self):
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
-            self.end(10.0)
-        self._reader.join(10.0)
+            self.end()
+        self._reader.join(GONE_WITHIN)
         if self.process.stdout:
             self.process.stdout.close()

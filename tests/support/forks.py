@@ -1,12 +1,13 @@
-"""Services that are forks of a process which has imported them already.
+"""Services and commands that are forks of a process which has imported them already.
 
 To start Python and import a service takes a processor a second or two, and small fault tests and
 crash tests start hundreds: it is most of what they would do. A fork runs the same `__main__`, with
 its own arguments, environment, folder and output, and is killed, paused and waited for as any
-process. What is measured (`make chaos`, `make bench`) starts as it does at its users'.
+process. What is timed (`make chaos`, `make bench`) starts as it does at its users'.
 
     with forking():                                         # tests/conftest.py
         await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", …)    # is a fork
+        subprocess.run([SEAWAY, "trace", …], …)                                     # so is this
 """
 
 import asyncio
@@ -19,49 +20,79 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from asyncio.subprocess import PIPE, STDOUT
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-from development import environment
+from coverage import process_startup
+from development import SEAWAY, environment
 from waiting import until
 
 SERVICES = ("gateway", "user_creation", "welcome_email", "crm")
 """All but the data warehouse: pyarrow and deltalake have threads of their own as soon as they are
 imported, and no thread survives a fork."""
-LATER = ("seaway.database.migrating",)
+LATER = ("seaway.database.migrating", "grpc.aio", "httpx", "seaway.jetstream")
 """What takes long to import, and is as soon as it is needed."""
+CLI = "seaway.cli"
+COMMANDS = "seaway.commands"
 BESIDE = ("perilous",)
 """Programs of tests on a PYTHONPATH of their own that hides nothing of what is imported."""
 SAID = {"cwd", "env", "stdout", "stderr"}
-"""What is said of a process that a fork can be."""
+"""What is said of a process that a fork can be …"""
+SAID_OF_A_COMMAND = {"cwd", "env", "capture_output", "text", "timeout", "check"}
+"""… and of one that is run to its end."""
 OURS = os.environ.get("PYTHONPATH")
 """With another one a service may be another than the one that is imported."""
 READY = b"ready"
 LARGEST = 1 << 20
 """Bytes of what is said on the line."""
 
-plainly = asyncio.create_subprocess_exec
+plainly, plainly_run = asyncio.create_subprocess_exec, subprocess.run
 
 
 @contextmanager
 def forking():
-    """Fork what is started meanwhile, if it is a service of ours and nothing of it is measured."""
+    """Fork what is started meanwhile, if it is a service of ours or the command `seaway`."""
     server = Server()
 
     async def start(*command, **options):
-        if server.has(command, options):
+        if is_service(command, options):
             return await server.fork(command[2:], **options)
         return await plainly(*command, **options)
 
-    asyncio.create_subprocess_exec = start
+    def run(command, **options):
+        if is_command(command, options):
+            return server.run(command, **options)
+        return plainly_run(command, **options)
+
+    asyncio.create_subprocess_exec, subprocess.run = start, run
     try:
         yield
     finally:
-        asyncio.create_subprocess_exec = plainly
+        asyncio.create_subprocess_exec, subprocess.run = plainly, plainly_run
         server.close()
+
+
+def is_service(command, options):
+    """Whether a fork is the same as what this command starts."""
+    match command:
+        case [sys.executable, "-m", module, *_] if options.keys() == SAID and heard(options):
+            path = options["env"].get("PYTHONPATH")
+            return module in BESIDE or (module in SERVICES and path == OURS)
+    return False
+
+
+def is_command(command, options):
+    """Whether it is the command `seaway`, of which somebody waits for all that it says."""
+    return (
+        command[0] == SEAWAY
+        and options.keys() == SAID_OF_A_COMMAND
+        and options["env"].get("PYTHONPATH") == OURS
+    )
 
 
 def heard(options):
@@ -77,30 +108,44 @@ class Server:
 
     def __init__(self):
         self._beginning = threading.Lock()
+        self._speaking = threading.Lock()
         self._process = None
         self._line = None
-
-    def has(self, command, options):
-        """Whether a fork is the same as what this command starts."""
-        match command:
-            case [sys.executable, "-m", module, *_] if options.keys() == SAID and heard(options):
-                told = options["env"]
-                known = module in BESIDE or (module in SERVICES and told.get("PYTHONPATH") == OURS)
-                return known and "COVERAGE_PROCESS_CONFIG" not in told
-        return False
 
     async def fork(self, words, *, cwd, env, stdout, stderr):
         """Start a service; return what stands for its process here."""
         await asyncio.to_thread(self._begin)
-        reading, said = os.pipe() if stdout == PIPE else (None, stdout.fileno())
+        if stdout != PIPE:
+            return self._fork(words, cwd, env, stdout.fileno(), stdout.fileno())
+        reading, said = os.pipe()
+        try:
+            return self._fork(words, cwd, env, said, said, reading)
+        finally:
+            os.close(said)
+
+    def run(self, command, *, cwd, env, timeout, **_):
+        """Run a command to its end, as `subprocess.run` does with these options."""
+        self._begin()
+        with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as failed:
+            words = [CLI, *map(str, command[1:])]
+            fork = self._fork(words, cwd, env, told.fileno(), failed.fileno())
+            if not fork.ended_within(timeout):
+                fork.send_signal(signal.SIGKILL)
+                raise subprocess.TimeoutExpired(command, timeout)
+            said = []
+            for file in (told, failed):
+                file.seek(0)
+                said.append(file.read())
+        return subprocess.CompletedProcess(command, fork.returncode, *said)
+
+    def _fork(self, words, cwd, env, stdout, stderr, reading=None):
         ended, end = os.pipe()
         asked = json.dumps({"words": words, "cwd": str(cwd), "env": env}).encode()
         # Nobody else speaks on the line before its answer: it comes within milliseconds.
-        socket.send_fds(self._line, [asked], [said, said, end])
-        pid = int(self._line.recv(LARGEST))
+        with self._speaking:
+            socket.send_fds(self._line, [asked], [stdout, stderr, end])
+            pid = int(self._line.recv(LARGEST))
         os.close(end)
-        if reading is not None:
-            os.close(said)
         return Fork(pid, ended, reading)
 
     def close(self):
@@ -152,6 +197,11 @@ class Fork:
             raise ProcessLookupError(self.pid)
         os.kill(self.pid, number)
 
+    def ended_within(self, seconds):
+        """Wait for its end; say whether it came."""
+        select.select([self._ended], [], [], seconds)
+        return self.returncode is not None
+
     async def wait(self):
         """Return with what it ended, when it has."""
         await until(lambda: self.returncode is not None, within=86_400)
@@ -171,7 +221,9 @@ def all_of(pipe):
 
 def serve(line):
     """Fork whenever somebody asks. Returns in each fork what it is to be, and at the end."""
-    for module in (*(f"{service}.__main__" for service in SERVICES), *LATER):
+    commands = iter_modules(import_module(COMMANDS).__path__, f"{COMMANDS}.")
+    ours = (*(f"{service}.__main__" for service in SERVICES), *(each.name for each in commands))
+    for module in (*ours, *LATER):
         import_module(module)
     gc.freeze()
     assert len(os.listdir("/proc/self/task")) == 1, "no thread survives a fork"
@@ -232,9 +284,11 @@ def become(asked, outputs):
     here = str(Path(__file__).parent)
     beside = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     sys.path[:] = [asked["cwd"], *beside, *(each for each in sys.path if each != here)]
+    process_startup()  # measures, if the environment says so
     module, *arguments = asked["words"]
     sys.argv = [module, *arguments]
-    sys.modules.pop(f"{module}.__main__", None)
+    for name in (f"{module}.__main__", CLI):
+        sys.modules.pop(name, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

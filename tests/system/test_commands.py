@@ -1,5 +1,6 @@
 """`seaway tail`, `trace` and `topology` against the broker of a `seaway dev`."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -159,6 +160,11 @@ async def test_trace_says_so_when_everybody_has_acted(dev, broker):
     )
 
 
+async def traced(dev, request, *options):
+    """What `seaway trace` says, while our own connection is kept alive."""
+    return (await asyncio.to_thread(dev.seaway, "trace", request.id, *options)).stdout.splitlines()
+
+
 async def test_trace_names_who_has_given_up_and_who_was_told_to_try_again(dev, broker):
     request = requested()
     await broker.publish([request.posting()])
@@ -171,13 +177,13 @@ async def test_trace_names_who_has_given_up_and_who_was_told_to_try_again(dev, b
         await set_aside(broker, delivery, subscription, "NOBODY_KNOWS", "1.0")
         await delivery.term("NOBODY_KNOWS")
         await broker.durables("USERS")
-    told = dev.seaway("trace", request.id).stdout.splitlines()
+    told = await traced(dev, request)
     where = f"{DURABLE}: CreateUserConfirmed #2"
     assert told[2:] == [
         "not acted yet:",
         f"  {where} was set aside, NOBODY_KNOWS: dead letter 1",
     ]
-    line = dev.seaway("trace", request.id, "--json").stdout.splitlines()[-1]
+    line = (await traced(dev, request, "--json"))[-1]
     assert json.loads(line) == {
         "not_acted": DURABLE,
         "sequence": 2,
@@ -188,7 +194,7 @@ async def test_trace_names_who_has_given_up_and_who_was_told_to_try_again(dev, b
 
     async for letter in letters(broker):
         await redrive(broker, letter)
-    first, second, third, *rest = dev.seaway("trace", request.id).stdout.splitlines()
+    first, second, third, *rest = await traced(dev, request)
     assert f"users.v1.redrive.{DURABLE}.1" in third
     assert third.endswith("sent back by a person")
     assert rest == ["not acted yet:", f"  {DURABLE}: CreateUserConfirmed #3 waits"]
