@@ -23,7 +23,10 @@ HERE = Path(__file__).parent
 LOGGED = structlog.get_config()
 MEASURED = {"contract", "platform", "system"}
 """The rooms that test the platform itself …"""
-LEFT_OUT = ("audit", "first_sign_up", "killed", "listeners", "nothing_leaks", "permissions")
+LEFT_OUT = (
+    *("audit", "conformance", "first_sign_up", "killed", "listeners", "nothing_leaks"),
+    *("permissions", "purging", "traces", "web"),
+)
 """… and files of theirs that start whole systems, which reach little that no others do. To be
 measured takes a process twice as long, so here only the tests themselves are.
 """

@@ -127,7 +127,7 @@ def every_order(machine, examples, first, *, phases=tuple(Phase)):
 
 
 def test_the_order_of_deliveries_does_not_matter(size, dice, goal):
-    examples = size(smoke=400, full=10_000)
+    examples = size(smoke=200, full=10_000)
     tried, again = every_order(Two, examples, dice.getrandbits(32))
     goal("R2", 0, f"0 ({tried} orders)", hits=again, least=examples // 10)
 

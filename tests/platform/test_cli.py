@@ -30,6 +30,7 @@ def seaway(*arguments, folder, **settings):
         env=environment() | settings,
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
 

@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import json
 import signal
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import typer
@@ -392,17 +394,37 @@ async def place():
 
 async def run(worker, *arguments, interrupt_after=None):
     """Run `seaway dead-letters …`; return its code, its output and its complaints."""
+    command = [SEAWAY, "dead-letters", *map(str, arguments)]
+    told = environment() | {"SEAWAY_NATS_URL": worker.url}
+    if interrupt_after:
+        code, said, complained = await interrupted(command, told, interrupt_after)
+    else:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            cwd=Path.cwd(),
+            env=told,
+            capture_output=True,
+            text=True,
+            timeout=60.0,
+            check=False,
+        )
+        code, said, complained = done.returncode, done.stdout, done.stderr
+    assert "Traceback" not in complained
+    return code, said, complained
+
+
+async def interrupted(command, told, after):
+    """Run a command and press Ctrl-C once something holds; return the same."""
     process = await asyncio.create_subprocess_exec(
-        *(SEAWAY, "dead-letters", *map(str, arguments)),
-        env=environment() | {"SEAWAY_NATS_URL": worker.url},
+        *command,
+        env=told,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    if interrupt_after:
-        await until(interrupt_after, within=20)
-        process.send_signal(signal.SIGINT)
+    await until(after, within=20)
+    process.send_signal(signal.SIGINT)
     said, complained = await process.communicate()
-    assert "Traceback" not in complained.decode()
     return process.returncode, said.decode(), complained.decode()
 
 

@@ -11,10 +11,8 @@ process. What is timed (`make chaos`, `make bench`) starts as it does at its use
 """
 
 import asyncio
-import gc
 import json
 import os
-import runpy
 import select
 import signal
 import socket
@@ -24,39 +22,31 @@ import tempfile
 import threading
 from asyncio.subprocess import PIPE, STDOUT
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
-from coverage import process_startup
 from development import SEAWAY, environment
+from fork_server import CLI, LARGEST, READY, SERVICES
 from waiting import until
 
-SERVICES = ("gateway", "user_creation", "welcome_email", "crm")
-"""All but the data warehouse: pyarrow and deltalake have threads of their own as soon as they are
-imported, and no thread survives a fork."""
-LATER = ("seaway.database.migrating", "grpc.aio", "httpx", "seaway.jetstream")
-"""What takes long to import, and is as soon as it is needed."""
-CLI = "seaway.cli"
-COMMANDS = "seaway.commands"
 BESIDE = ("perilous",)
 """Programs of tests on a PYTHONPATH of their own that hides nothing of what is imported."""
 SAID = {"cwd", "env", "stdout", "stderr"}
 """What is said of a process that a fork can be …"""
 SAID_OF_A_COMMAND = {"cwd", "env", "capture_output", "text", "timeout", "check"}
 """… and of one that is run to its end."""
+PROGRAM = Path(__file__).with_name("fork_server.py")
 OURS = os.environ.get("PYTHONPATH")
 """With another one a service may be another than the one that is imported."""
-READY = b"ready"
-LARGEST = 1 << 20
-"""Bytes of what is said on the line."""
 
 plainly, plainly_run = asyncio.create_subprocess_exec, subprocess.run
+popen = subprocess.Popen
+"""Starts what a thread waits for: a fork, where there are any."""
 
 
 @contextmanager
 def forking():
     """Fork what is started meanwhile, if it is a service of ours or the command `seaway`."""
+    global popen
     server = Server()
 
     async def start(*command, **options):
@@ -69,11 +59,17 @@ def forking():
             return server.run(command, **options)
         return plainly_run(command, **options)
 
-    asyncio.create_subprocess_exec, subprocess.run = start, run
+    def begin(command, **options):
+        if is_service(command, options):
+            return server.begin(command[2:], **options)
+        return subprocess.Popen(command, **options)
+
+    asyncio.create_subprocess_exec, subprocess.run, popen = start, run, begin
     try:
         yield
     finally:
         asyncio.create_subprocess_exec, subprocess.run = plainly, plainly_run
+        popen = subprocess.Popen
         server.close()
 
 
@@ -82,7 +78,7 @@ def is_service(command, options):
     match command:
         case [sys.executable, "-m", module, *_] if options.keys() == SAID and heard(options):
             path = options["env"].get("PYTHONPATH")
-            return module in BESIDE or (module in SERVICES and path == OURS)
+            return module in BESIDE or (module in (*SERVICES, CLI) and path == OURS)
     return False
 
 
@@ -116,19 +112,24 @@ class Server:
         """Start a service; return what stands for its process here."""
         await asyncio.to_thread(self._begin)
         if stdout != PIPE:
-            return self._fork(words, cwd, env, stdout.fileno(), stdout.fileno())
+            return Fork(*self._fork(words, cwd, env, stdout.fileno(), stdout.fileno()))
         reading, said = os.pipe()
         try:
-            return self._fork(words, cwd, env, said, said, reading)
+            return Fork(*self._fork(words, cwd, env, said, said), reading)
         finally:
             os.close(said)
+
+    def begin(self, words, *, cwd, env, stdout, stderr):
+        """Start a service; return what a thread can wait for, as a `subprocess.Popen`."""
+        self._begin()
+        return Waited(*self._fork(words, cwd, env, stdout.fileno(), stdout.fileno()))
 
     def run(self, command, *, cwd, env, timeout, **_):
         """Run a command to its end, as `subprocess.run` does with these options."""
         self._begin()
         with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as failed:
             words = [CLI, *map(str, command[1:])]
-            fork = self._fork(words, cwd, env, told.fileno(), failed.fileno())
+            fork = Fork(*self._fork(words, cwd, env, told.fileno(), failed.fileno()))
             if not fork.ended_within(timeout):
                 fork.send_signal(signal.SIGKILL)
                 raise subprocess.TimeoutExpired(command, timeout)
@@ -138,7 +139,7 @@ class Server:
                 said.append(file.read())
         return subprocess.CompletedProcess(command, fork.returncode, *said)
 
-    def _fork(self, words, cwd, env, stdout, stderr, reading=None):
+    def _fork(self, words, cwd, env, stdout, stderr):
         ended, end = os.pipe()
         asked = json.dumps({"words": words, "cwd": str(cwd), "env": env}).encode()
         # Nobody else speaks on the line before its answer: it comes within milliseconds.
@@ -146,7 +147,7 @@ class Server:
             socket.send_fds(self._line, [asked], [stdout, stderr, end])
             pid = int(self._line.recv(LARGEST))
         os.close(end)
-        return Fork(pid, ended, reading)
+        return pid, ended
 
     def close(self):
         """End it. What it has started is the business of those who asked for it."""
@@ -161,7 +162,7 @@ class Server:
             self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, __file__, str(theirs.fileno())],
+                    [sys.executable, PROGRAM, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     env=environment(),
                 )
@@ -171,7 +172,7 @@ class Server:
 class Fork:
     """One that was forked: what a test needs of an `asyncio.subprocess.Process`."""
 
-    def __init__(self, pid, ended, said):
+    def __init__(self, pid, ended, said=None):
         self.pid = pid
         self._ended = ended
         self._said = said
@@ -199,7 +200,8 @@ class Fork:
 
     def ended_within(self, seconds):
         """Wait for its end; say whether it came."""
-        select.select([self._ended], [], [], seconds)
+        if self.returncode is None:
+            select.select([self._ended], [], [], seconds)
         return self.returncode is not None
 
     async def wait(self):
@@ -214,83 +216,24 @@ class Fork:
         return said, None
 
 
+class Waited(Fork):
+    """The same for a `subprocess.Popen`."""
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, timeout=None):
+        """Return with what it ended. Raises TimeoutExpired."""
+        if not self.ended_within(timeout):
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return self.returncode
+
+    def kill(self):
+        """Have it end, if it has not."""
+        with suppress(ProcessLookupError):
+            self.send_signal(signal.SIGKILL)
+
+
 def all_of(pipe):
     """Read to its end what is said on a pipe."""
     return b"".join(iter(lambda: os.read(pipe, LARGEST), b""))
-
-
-def serve(line):
-    """Fork whenever somebody asks. Returns in each fork what it is to be, and at the end."""
-    commands = iter_modules(import_module(COMMANDS).__path__, f"{COMMANDS}.")
-    ours = (*(f"{service}.__main__" for service in SERVICES), *(each.name for each in commands))
-    for module in (*ours, *LATER):
-        import_module(module)
-    gc.freeze()
-    assert len(os.listdir("/proc/self/task")) == 1, "no thread survives a fork"
-    running = {}
-    line.send(READY)
-    with told_of_children() as children:
-        while True:
-            ready, *_ = select.select([line, children], [], [])
-            if children in ready:
-                children.recv(LARGEST)
-                reap(running)
-            if line in ready:
-                asked, outputs, *_ = socket.recv_fds(line, LARGEST, 3)
-                if not asked:
-                    sys.exit()
-                pid = os.fork()
-                if pid == 0:
-                    return json.loads(asked), outputs
-                *others, running[pid] = outputs
-                for output in others:
-                    os.close(output)
-                line.send(str(pid).encode())
-
-
-@contextmanager
-def told_of_children():
-    """Yield a socket from which something can be read once a child has ended."""
-    told, telling = socket.socketpair()
-    with told, telling:
-        telling.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(telling.fileno())
-        try:
-            yield told
-        finally:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def reap(running):
-    """Tell of those children that have ended with what they did."""
-    for pid in [*running]:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            end = running.pop(pid)
-            os.write(end, str(os.waitstatus_to_exitcode(status)).encode())
-            os.close(end)
-
-
-def become(asked, outputs):
-    """Go on as the service that was asked for, as `python -m` would."""
-    for number, output in enumerate(outputs[:2], start=1):
-        os.dup2(output, number)
-    os.closerange(3, max(outputs) + 1000)
-    os.chdir(asked["cwd"])
-    os.environ.clear()
-    os.environ.update(asked["env"])
-    here = str(Path(__file__).parent)
-    beside = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    sys.path[:] = [asked["cwd"], *beside, *(each for each in sys.path if each != here)]
-    process_startup()  # measures, if the environment says so
-    module, *arguments = asked["words"]
-    sys.argv = [module, *arguments]
-    for name in (f"{module}.__main__", CLI):
-        sys.modules.pop(name, None)
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    become(*serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import forks
 import grpc
 from development import environment
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -118,7 +119,7 @@ class Pod:
         program, rest = PROGRAMS.get(start[0], start[0]), [*start[1:], *one.get("args", [])]
         told = {variable["name"]: self._value(variable) for variable in one.get("env", [])}
         with (self.folder / f"{one['name']}.log").open("ab") as log:
-            return subprocess.Popen(
+            return forks.popen(
                 [program, *(self._here(part, one) for part in rest)],
                 cwd=self.folder,
                 env={
