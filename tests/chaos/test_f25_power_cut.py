@@ -146,7 +146,7 @@ async def audited(cut, kind, folder, *, forgetful):
                 JetStream(url, "test") as broker,
             ):
                 await broker.connected()
-                if forgetful:  # a durable of its may count for ever what is not there any more
+                if forgetful:  # its durables may wait for ever for what is not there any more
                     await settled(broker, FORGETFUL_WITHIN)
                 else:
                     await quiet(broker)

@@ -20,7 +20,6 @@ SERVICES = ("gateway", "user_creation", "welcome_email", "crm")
 imported, and no thread survives a fork."""
 LATER = ("seaway.database.migrating", "grpc.aio", "httpx")
 """What takes long to import, and is as soon as it is needed."""
-CLI = "seaway.cli"
 COMMANDS = "seaway.commands"
 READY = b"ready"
 LARGEST = 1 << 20
@@ -95,8 +94,7 @@ def become(asked, outputs):
     process_startup()  # measures, if the environment says so
     module, *arguments = asked["words"]
     sys.argv = [module, *arguments]
-    for name in (f"{module}.__main__", CLI):
-        sys.modules.pop(name, None)
+    sys.modules.pop(f"{module}.__main__", None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

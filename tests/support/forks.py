@@ -25,9 +25,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from development import SEAWAY, environment
-from fork_server import CLI, LARGEST, READY, SERVICES
+from fork_server import LARGEST, READY, SERVICES
 from waiting import until
 
+CLI = "seaway.cli"
 BESIDE = ("perilous",)
 """Programs of tests on a PYTHONPATH of their own that hides nothing of what is imported."""
 SAID = {"cwd", "env", "stdout", "stderr"}
