@@ -25,7 +25,7 @@ MEASURED = {"contract", "platform", "system"}
 """The rooms that test the platform itself …"""
 LEFT_OUT = (
     *("audit", "conformance", "first_sign_up", "killed", "listeners", "nothing_leaks"),
-    *("permissions", "purging", "traces", "web"),
+    *("permissions", "purging", "traces"),
 )
 """… and files of theirs that start whole systems, which reach little that no others do. To be
 measured takes a process twice as long, so here only the tests themselves are.

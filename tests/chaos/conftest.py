@@ -83,9 +83,10 @@ def mortal(request, tmp_path):
 def goal(pytestconfig, request):
     """Record a figure. Fails if the fault hit less often than it has to, to prove anything.
 
-    A figure of time or speed that is not `met` fails in full size only: the smoke runs beside
-    others on any machine, and says that it was missed.
+    A figure of time or speed that is not `met` fails in full size only, and only if nothing ran
+    beside it: else it may owe it to that, and says that it was missed.
     """
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
 
     def record(id, value, target, *, hits, least, met=True):
         name = request.node.name.removeprefix("test_")
@@ -93,7 +94,7 @@ def goal(pytestconfig, request):
         measured = Goal(id, value, target, hits, f"{name}, {size}", met)
         pytestconfig.stash[MEASURED].append(str(measured))
         assert hits >= least, f"{measured}: the fault hit {hits} times, and {least} prove it"
-        assert met or size == "smoke", measured
+        assert met or size == "smoke" or not alone, measured
 
     return record
 

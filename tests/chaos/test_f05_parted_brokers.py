@@ -58,7 +58,7 @@ async def served_by_each(run):
 async def test_a_broker_without_the_others_stores_nothing_and_its_clients_move_on(
     tmp_path, store, goal, size, capsys
 ):
-    partings, gaps, healed, refused = size(smoke=1, full=6), [], [], 0
+    partings, gaps, healed, refused = size(smoke=1, full=4), [], [], 0
     async with (
         nats_cluster() as cluster,
         Run(tmp_path, store, server=cluster, gateways=3, workers=2, SEAWAY_REPLICAS="3") as run,

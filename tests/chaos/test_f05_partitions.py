@@ -32,7 +32,7 @@ async def test_partitions_lose_nothing_and_are_over_soon_after_they_heal(
     tmp_path, store, goal, size, dice, capsys
 ):
     gaps, ways = [], ["both ways", "what it sends", "what it hears", "reset"]
-    partitions, longest = size(smoke=6, full=200), size(smoke=2.0, full=10.0, long=300.0)
+    partitions, longest = size(smoke=6, full=100), size(smoke=2.0, full=10.0, long=300.0)
     async with linked_run(tmp_path, store) as run:
         links = {**run.links, **{("database", n): p for (_, n), p in run.database_links.items()}}
         async with run.load(per_second=size(smoke=15, full=40)) as load:

@@ -31,7 +31,7 @@ def _at_once(program, name):
 
 
 async def test_a_paused_broker_loses_nothing(tmp_path, store, goal, size, dice, capsys):
-    gaps, pauses = [], size(smoke=3, full=50)
+    gaps, pauses = [], size(smoke=3, full=25)
     longest = size(smoke=3.0, full=6.0, long=60.0)
     async with Run(tmp_path, store) as run:
         async with run.load(per_second=size(smoke=15, full=40)) as load:
@@ -77,7 +77,7 @@ async def pause_with_something_in_hand(worker, store):
 async def test_a_paused_worker_and_the_one_that_took_over_leave_one_row_and_one_outcome(
     tmp_path, store, goal, size, capsys
 ):
-    number, pauses = 0, size(smoke=2, full=50)
+    number, pauses = 0, size(smoke=2, full=25)
     async with Run(tmp_path, store, workers=2) as run:
 
         async def hits():

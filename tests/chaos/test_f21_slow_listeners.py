@@ -84,7 +84,7 @@ async def test_a_slow_listener_delays_nobody_who_signs_up(tmp_path, store, size,
         await waits(run, 2 * people)
         await caught_up(run)  # everything is warm: a table's first commit loads 50 MB of libraries
         before = resident(listener)
-        for _ in range(size(smoke=3, full=9)):
+        for _ in range(size(smoke=3, full=5)):
             await caught_up(run)  # or those beside the quick ones would pay for the others
             quick.append(await waits(run, people))
             slowed(slow, them, link, size(**SLOW))

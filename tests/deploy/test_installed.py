@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import os
-import subprocess
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
@@ -13,7 +12,7 @@ import grpc
 import pytest
 from acme.gateway.v1.sign_up_pb2_grpc import SignUpServiceStub
 from api_server import ApiServer
-from development import SEAWAY, environment
+from development import seaway
 from gateway.client import CONNECT_AGAIN
 from helm import SERVICES, SYSTEM, run
 from kubelet import Node
@@ -46,13 +45,7 @@ class Installed:
         """A command, as the operator whose Secret the release has made."""
         secret = self.api.objects.get("secrets", "default", "seaway-nats-operator")
         url = base64.b64decode(secret["data"]["nats_url"]).decode()
-        return subprocess.run(
-            [SEAWAY, *arguments],
-            env={**environment(), "SEAWAY_NATS_URL": self.node.here(url, {}, "")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return seaway(*arguments, within=180.0, SEAWAY_NATS_URL=self.node.here(url, {}, ""))
 
     def audit(self):
         asked = []

@@ -19,6 +19,7 @@ from helm import (
     Refused,
     containers,
     golden_text,
+    objects_in,
     of_kind,
     pods_of,
     run,
@@ -54,7 +55,7 @@ def test_both_helms_make_the_same_of_it(profile):
 def test_every_image_comes_from_the_registry_that_is_named(profile):
     named = ("--set", "global.imageRegistry=registry.example/deep")
     text = system_text(profile, 4, "1.37.0", *named)
-    pods = pods_of(one for one in yaml.safe_load_all(text) if one)
+    pods = pods_of(objects_in(text))
     images = {one["image"] for pod in pods.values() for one in containers(pod)}
     assert len(images) >= len(SERVICES)
     assert {i for i in images if not i.startswith("registry.example/deep/")} == set()
@@ -207,7 +208,7 @@ def test_a_real_broker_accepts_its_configuration(profile, tmp_path):
 
 def three_brokers():
     text = run(4, "template", "seaway", BACKBONE, "--set", "global.brokers=3")
-    secrets = {one["metadata"]["name"]: one for one in of_kind("Secret", yaml.safe_load_all(text))}
+    secrets = {one["metadata"]["name"]: one for one in of_kind("Secret", objects_in(text))}
     return secrets["seaway-nats-authorization"]["stringData"]
 
 
@@ -319,16 +320,14 @@ def test_rules_and_dashboards_are_rendered_if_there_are_any(tmp_path):
     (chart / "files/rules/some.yaml").write_text(yaml.safe_dump({"groups": [group]}))
     (chart / "files/dashboards/some.json").write_text('{"title": "{{ some }}"}')
     known = run(4, "template", "seaway", chart, "--api-versions", OPERATORS)
-    objects = {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(known) if o}
+    objects = {(o["kind"], o["metadata"]["name"]): o for o in objects_in(known)}
     rule = objects["PrometheusRule", "seaway-some"]
     assert rule["spec"]["groups"] == [group]
     board = objects["ConfigMap", "seaway-dashboard-some"]
     assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert board["data"]["some.json"] == '{"title": "{{ some }}"}'
-    unknown = run(4, "template", "seaway", chart)
-    assert not {"PrometheusRule", "PodMonitor"} & {
-        o["kind"] for o in yaml.safe_load_all(unknown) if o
-    }
+    unknown = objects_in(run(4, "template", "seaway", chart))
+    assert not {"PrometheusRule", "PodMonitor"} & {one["kind"] for one in unknown}
 
 
 @pytest.mark.parametrize(
@@ -336,10 +335,10 @@ def test_rules_and_dashboards_are_rendered_if_there_are_any(tmp_path):
 )
 def test_each_alert_leads_to_a_section_of_the_runbooks_where_they_are_published(published):
     said = ("--set", f"backbone.rules.runbooks={published}") if published else ()
-    found = yaml.safe_load_all(system_text("quickstart", 4, "1.37.0", *said))
+    found = objects_in(system_text("quickstart", 4, "1.37.0", *said))
     rules = [
         rule
-        for one in of_kind("PrometheusRule", filter(None, found))
+        for one in of_kind("PrometheusRule", found)
         for group in one["spec"]["groups"]
         for rule in group["rules"]
         if "alert" in rule

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from api_server import ApiServer, changed
-from helm import PROFILES, SYSTEM, Operator, Refused, run
+from helm import PROFILES, SYSTEM, Operator, Refused, objects_in, run
 from kubelet import Paper
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -99,7 +99,7 @@ def test_a_values_file_of_the_previous_chart_is_known_and_changes_nothing_that_s
     values.write_text(member(f"profiles/{profile}.yaml"))
     known = ("--kube-version", "1.37.0", "-f", values)
     olds, news = (
-        {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text) if one}
+        {(one["kind"], one["metadata"]["name"]): one for one in objects_in(text)}
         for text in (run(4, "template", "seaway", chart, *known) for chart in (PREVIOUS, SYSTEM))
     )
     assert news.keys() >= olds.keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
-from development import SEAWAY, environment, is_free
+from development import SEAWAY, environment, is_free, seaway
 from seaway.broker import Stored
 from seaway.cli import OURS, commands
 from seaway.commands.conversation import understood
@@ -21,18 +21,6 @@ from seaway.topology import Durable
 ROOT = Path(__file__).parents[2]
 KEY = "7f1f2c1e-8f7f-4d2b-9a57-2f6f5e0c9f11"
 WORKER = "user-creation-create-user-requested"
-
-
-def seaway(*arguments, folder, **settings):
-    return subprocess.run(
-        [SEAWAY, *arguments],
-        cwd=folder,
-        env=environment() | settings,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def loaded_by(*arguments):

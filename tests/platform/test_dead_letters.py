@@ -4,14 +4,12 @@ import asyncio
 import hashlib
 import json
 import signal
-import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import typer
-from development import SEAWAY, environment
+from development import SEAWAY, environment, seaway
 from seaway.broker import Posting
 from seaway.commands import redriving
 from seaway.commands.moments import moment_of
@@ -394,31 +392,21 @@ async def place():
 
 async def run(worker, *arguments, interrupt_after=None):
     """Run `seaway dead-letters …`; return its code, its output and its complaints."""
-    command = [SEAWAY, "dead-letters", *map(str, arguments)]
-    told = environment() | {"SEAWAY_NATS_URL": worker.url}
+    words, told = ("dead-letters", *map(str, arguments)), {"SEAWAY_NATS_URL": worker.url}
     if interrupt_after:
-        code, said, complained = await interrupted(command, told, interrupt_after)
+        code, said, complained = await interrupted(words, told, interrupt_after)
     else:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            command,
-            cwd=Path.cwd(),
-            env=told,
-            capture_output=True,
-            text=True,
-            timeout=60.0,
-            check=False,
-        )
+        done = await asyncio.to_thread(seaway, *words, **told)
         code, said, complained = done.returncode, done.stdout, done.stderr
     assert "Traceback" not in complained
     return code, said, complained
 
 
-async def interrupted(command, told, after):
+async def interrupted(words, told, after):
     """Run a command and press Ctrl-C once something holds; return the same."""
     process = await asyncio.create_subprocess_exec(
-        *command,
-        env=told,
+        *(SEAWAY, *words),
+        env=environment() | told,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import docker
 from containers import COMPOSE
-from development import SEAWAY, environment
+from development import seaway
 from locks import ROOT
 from testcontainers.compose import DockerCompose
 
@@ -72,15 +72,7 @@ class Composed:
     def seaway(self, *arguments, within=120):
         """Run the command `seaway` against it, as somebody on this machine would."""
         told = {"SEAWAY_NATS_URL": f"nats://{self.address('nats', 4222)}"}
-        return subprocess.run(
-            [SEAWAY, *arguments],
-            cwd=self.folder,
-            env=environment() | told,
-            capture_output=True,
-            text=True,
-            timeout=within,
-            check=False,
-        )
+        return seaway(*arguments, folder=self.folder, within=within, **told)
 
     def log(self, name):
         """All that a service has printed."""

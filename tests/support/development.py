@@ -34,6 +34,19 @@ def environment():
     return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
+def seaway(*words, folder=None, within=90.0, **settings):
+    """Run a command of `seaway` to its end, as somebody in this folder would."""
+    return subprocess.run(
+        [SEAWAY, *map(str, words)],
+        cwd=folder or Path.cwd(),
+        env=environment() | settings,
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )
+
+
 WORKERS = 4
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
 """Which of the processes this is that test at once: each takes ports that no other one takes."""
@@ -133,17 +146,9 @@ class Development:
         """Every process that it has started, and those started by them, its watcher included."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def seaway(self, *arguments, within=90.0, **settings):
+    def seaway(self, *words, **more):
         """Run another command of seaway in the same folder."""
-        return subprocess.run(
-            [SEAWAY, *arguments],
-            cwd=self.folder,
-            env=environment() | settings,
-            capture_output=True,
-            text=True,
-            timeout=within,
-            check=False,
-        )
+        return seaway(*words, folder=self.folder, **more)
 
     def close(self):
         if self.process.poll() is None:

@@ -37,7 +37,7 @@ SAID_OF_A_COMMAND = {"cwd", "env", "capture_output", "text", "timeout", "check"}
 """… and of one that is run to its end."""
 PROGRAM = Path(__file__).with_name("fork_server.py")
 OURS = os.environ.get("PYTHONPATH")
-"""With another one a service may be another than the one that is imported."""
+"""With another one a service may be another: then another process has imported it."""
 
 plainly, plainly_run = asyncio.create_subprocess_exec, subprocess.run
 popen = subprocess.Popen
@@ -48,21 +48,21 @@ popen = subprocess.Popen
 def forking():
     """Fork what is started meanwhile, if it is a service of ours or the command `seaway`."""
     global popen
-    server = Server()
+    servers = Servers()
 
     async def start(*command, **options):
         if is_service(command, options):
-            return await server.fork(command[2:], **options)
+            return await servers[imported(command, options)].fork(command[2:], **options)
         return await plainly(*command, **options)
 
     def run(command, **options):
         if is_command(command, options):
-            return server.run(command, **options)
+            return servers[OURS].run(command, **options)
         return plainly_run(command, **options)
 
     def begin(command, **options):
         if is_service(command, options):
-            return server.begin(command[2:], **options)
+            return servers[imported(command, options)].begin(command[2:], **options)
         return subprocess.Popen(command, **options)
 
     asyncio.create_subprocess_exec, subprocess.run, popen = start, run, begin
@@ -71,16 +71,21 @@ def forking():
     finally:
         asyncio.create_subprocess_exec, subprocess.run = plainly, plainly_run
         popen = subprocess.Popen
-        server.close()
+        for server in servers.values():
+            server.close()
 
 
 def is_service(command, options):
     """Whether a fork is the same as what this command starts."""
     match command:
         case [sys.executable, "-m", module, *_] if options.keys() == SAID and heard(options):
-            path = options["env"].get("PYTHONPATH")
-            return module in BESIDE or (module in (*SERVICES, CLI) and path == OURS)
+            return module in (*BESIDE, *SERVICES, CLI)
     return False
+
+
+def imported(command, options):
+    """The PYTHONPATH on which its service was imported."""
+    return OURS if command[2] in BESIDE else options["env"].get("PYTHONPATH")
 
 
 def is_command(command, options):
@@ -100,10 +105,19 @@ def heard(options):
     )
 
 
-class Server:
-    """The process that has imported all services, begun when it is needed first."""
+class Servers(dict):
+    """One for each PYTHONPATH."""
 
-    def __init__(self):
+    def __missing__(self, path):
+        self[path] = Server(path)
+        return self[path]
+
+
+class Server:
+    """A process that has imported all services, begun when it is needed first."""
+
+    def __init__(self, path):
+        self._path = path
         self._beginning = threading.Lock()
         self._speaking = threading.Lock()
         self._process = None
@@ -165,7 +179,7 @@ class Server:
                 self._process = subprocess.Popen(
                     [sys.executable, PROGRAM, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
-                    env=environment(),
+                    env=environment() | ({} if self._path is None else {"PYTHONPATH": self._path}),
                 )
             assert self._line.recv(LARGEST) == READY
 

@@ -50,3 +50,6 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section(f"goals (seed {SEED}, {SIZE})")
         for goal in sorted(measured):
             terminalreporter.write_line(goal)
+        if SIZE != "smoke" and any(goal.endswith("MISSED") for goal in measured):
+            again = "make chaos ARGS=tests/chaos/test_….py"
+            terminalreporter.write_line(f"MISSED beside another test: measure it alone, {again}")

@@ -4,14 +4,33 @@ Whoever knows is imported when asked: their types and grammars take seconds, and
 collects every file.
 """
 
+from functools import cache
 from importlib import import_module
 
 MONITORING = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 
 
+class Invalid(Exception):
+    """An object that no API server would take."""
+
+
 def check_kubernetes(one, version):
-    """Raise if Kubernetes of this version would not accept an object."""
-    import_module("kubernetes_validate").validate(one, version, strict=True)
+    """Raise Invalid if Kubernetes of this version would not accept an object."""
+    schemas = _of_kubernetes()
+    try:
+        schemas.validate(one, version, strict=True)
+    except schemas.ValidationError as error:
+        path = ".".join(map(str, error.path))
+        name = f"{one['kind']} {one['metadata'].get('name')}"
+        raise Invalid(f"{name}: {path}: {error.message}") from error
+
+
+@cache
+def _of_kubernetes():
+    schemas = import_module("kubernetes_validate")
+    # It would read a version's definitions again for each object: a megabyte.
+    schemas.utils.schema_contents = cache(schemas.utils.schema_contents)
+    return schemas
 
 
 def model_of(kind):

@@ -2,13 +2,10 @@
 
 import asyncio
 import hashlib
-import os
-import sys
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
 from acme.users.v1 import CreateUserConfirmed, CreateUserRequested
@@ -16,6 +13,7 @@ from data_warehouse.entries import Entry, schema_of
 from data_warehouse.service import STREAM
 from data_warehouse.table import Origin
 from deltalake import DeltaTable
+from development import seaway
 from google.protobuf.timestamp_pb2 import Timestamp
 from seaway.contract import address_of, installed_types
 from seaway.envelope import Envelope
@@ -87,9 +85,6 @@ def entries(first, last, **fields):
     ]
 
 
-SEAWAY = str(Path(sys.executable).with_name("seaway"))
-
-
 @dataclass
 class Running:
     """A broker, the service as a process, and the command line beside them."""
@@ -131,15 +126,8 @@ class Running:
 
     async def command(self, *words):
         """Run `seaway warehouse …`; return its exit code, its lines, and its complaints."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SEAWAY_")}
-        process = await asyncio.create_subprocess_exec(
-            *(SEAWAY, "warehouse", *words),
-            env={**environment, **self.settings},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, complaints = await process.communicate()
-        return process.returncode, out.decode().splitlines(), complaints.decode()
+        done = await asyncio.to_thread(seaway, "warehouse", *words, **self.settings)
+        return done.returncode, done.stdout.splitlines(), done.stderr
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import time
 from functools import partial
 from uuid import UUID, uuid4
@@ -10,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from acme.users.v1 import CreateUserRejected, CreateUserRequested
 from auditing import audit, endpoints
-from development import SEAWAY, environment
+from development import seaway
 from held import locked
 from processes import Processes
 from seaway.audit import ask_services, audited, settled
@@ -30,23 +29,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 OWNER = "user-creation-create-user-requested"
 
 
-async def start_audit(system, *options):
-    """Start the command, for the services of a system."""
+async def seaway_audit(system, *options):
+    """Run the command for the services of a system; return its exit code and what it printed."""
     services = [f"{name}={url}" for name, urls in endpoints(system).items() for url in urls]
     asked = [word for service in services for word in ("--service", service)]
-    return await asyncio.create_subprocess_exec(
-        *(SEAWAY, "audit", *asked, *options),
-        env=environment() | {"SEAWAY_NATS_URL": system.server.url},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def seaway_audit(system, *options):
-    """Run the command; return its exit code and what it printed."""
-    process = await start_audit(system, *options)
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    told = {"SEAWAY_NATS_URL": system.server.url}
+    done = await asyncio.to_thread(seaway, "audit", *asked, *options, **told)
+    return done.returncode, done.stdout, done.stderr
 
 
 def named(out):
@@ -310,7 +299,7 @@ async def test_many_are_audited_in_no_time(tmp_path, capsys):
 
 @pytest.mark.parametrize("given", ["crm", "crm=", "crm=https://x", "=http://x"])
 def test_a_service_that_is_given_wrongly_is_wrong_usage(given):
-    ran = subprocess.run([SEAWAY, "audit", "--service", given], capture_output=True, text=True)
+    ran = seaway("audit", "--service", given)
     assert ran.returncode == 2
     assert "NAME=http://HOST:PORT" in ran.stderr
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
@@ -15,7 +14,6 @@ import pytest
 from acme.gateway.v1 import sign_up_pb2 as api
 from acme.gateway.v1.sign_up_pb2_grpc import SignUpServiceStub
 from acme.users.v1 import CreateUserRequested
-from development import Development
 from refused import refused
 from seaway.envelope import Envelope
 from seaway.jetstream import JetStream
@@ -30,18 +28,6 @@ CANARY = "zqcanary"
 EMAIL, NAME = f"{CANARY}@{CANARY}.example", f"{CANARY} of the mine"
 AUDITED = (9102, 9103, 9104, 9105)
 OPEN = (9101, *AUDITED, 9106, 9107)
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("system")
-    shutil.copy(ROOT / "seaway.toml", folder)
-    development = Development(folder)
-    try:
-        development.says("Everything runs", within=120.0)
-        yield development
-    finally:
-        development.close()
 
 
 def asked(system, port, path):

@@ -1,7 +1,6 @@
 """Who is forgotten is no loss: the audit is told so by the table itself."""
 
 import asyncio
-import os
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
@@ -16,10 +15,11 @@ from data_warehouse.place import Place
 from data_warehouse.rebuilding import Rebuilding
 from data_warehouse.table import Origin, commit
 from deltalake import DeltaTable
+from development import seaway
 from processes import free_ports
 from seaway.audit import Kind, ask_services, audited
 from seaway.envelope import Envelope
-from warehouses import SCHEMA, SEAWAY, a_running_warehouse, requested, rows
+from warehouses import SCHEMA, a_running_warehouse, requested, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -38,16 +38,9 @@ class Audited:
 
     async def command(self):
         """Run `seaway audit`; return its exit code and its lines."""
-        ours = {
-            name: value for name, value in os.environ.items() if not name.startswith("SEAWAY_")
-        }
-        process = await asyncio.create_subprocess_exec(
-            *(SEAWAY, "audit", "--service", f"data-warehouse={self.url}"),
-            env=ours | self.running.settings,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        return process.returncode, out.decode().splitlines()
+        asked = ("audit", "--service", f"data-warehouse={self.url}")
+        done = await asyncio.to_thread(seaway, *asked, **self.running.settings)
+        return done.returncode, done.stdout.splitlines()
 
     async def user(self, **fields):
         """Sign somebody up; return the user's id."""
