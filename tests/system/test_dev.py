@@ -6,11 +6,12 @@ import shutil
 import signal
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-from development import free_offset, left_of
+from development import Development, free_offset, left_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +30,23 @@ metrics_port = 9102
 """
 
 
+def two_services_in(folder):
+    shutil.copy(HERE / "standin.py", folder)
+    (folder / "seaway.toml").write_text(TWO_SERVICES)
+
+
 @pytest.fixture(autouse=True)
 def two_services(tmp_path):
-    shutil.copy(HERE / "standin.py", tmp_path)
-    (tmp_path / "seaway.toml").write_text(TWO_SERVICES)
+    two_services_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    """One for all who leave it as it was."""
+    folder = tmp_path_factory.mktemp("system")
+    two_services_in(folder)
+    with closing(Development(folder)) as development:
+        yield development.up()
 
 
 def pid_of(development, name, times=1):
@@ -44,8 +58,7 @@ def nobody_listens(port):
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_it_ends_in_an_invitation_that_says_what_runs_where(develop):
-    dev = develop().up()
+def test_it_ends_in_an_invitation_that_says_what_runs_where(dev):
     dev.says("./seaway greet somebody")
     text = "\n".join(dev.lines)
     assert f"nats://127.0.0.1:{dev.port(4222)}" in text
@@ -54,8 +67,7 @@ def test_it_ends_in_an_invitation_that_says_what_runs_where(develop):
     assert "SEAWAY_SIGN_UPS_PER_MINUTE=0" in text
 
 
-def test_each_service_is_prepared_before_it_starts_and_told_where_everything_is(develop):
-    dev = develop().up()
+def test_each_service_is_prepared_before_it_starts_and_told_where_everything_is(dev):
     prepared = dev.lines.index(dev.says("prepared sqlite+aiosqlite:///.seaway/first.db"))
     assert prepared < dev.lines.index(dev.says("first has pid"))
     told = dev.says("second is told").split()
@@ -63,8 +75,7 @@ def test_each_service_is_prepared_before_it_starts_and_told_where_everything_is(
     assert "SEAWAY_SIGN_UPS_PER_MINUTE" not in told  # that is the first one's
 
 
-def test_lines_carry_the_name_of_who_wrote_them(develop):
-    dev = develop().up()
+def test_lines_carry_the_name_of_who_wrote_them(dev):
     assert dev.says("second has pid").startswith("second | ")
 
 
@@ -234,8 +245,7 @@ def test_fresh_removes_a_link_and_not_what_it_points_to(develop, tmp_path):
     assert not (tmp_path / ".seaway/link").exists()
 
 
-def test_a_service_can_be_stopped_and_started(develop):
-    dev = develop().up()
+def test_a_service_can_be_stopped_and_started(dev):
     first = psutil.Process(pid_of(dev, "first"))
     stopped = dev.seaway("stop", "first")
     assert (stopped.returncode, stopped.stdout) == (0, "first is stopped\n")
@@ -247,8 +257,7 @@ def test_a_service_can_be_stopped_and_started(develop):
     assert dev.seaway("start", "first").stdout == "first runs already\n"
 
 
-def test_a_service_that_nobody_knows_is_refused(develop):
-    dev = develop().up()
+def test_a_service_that_nobody_knows_is_refused(dev):
     refused = dev.seaway("stop", "third")
     assert refused.returncode == 1
     assert "no third here, only nats, first, second" in refused.stderr

@@ -1,5 +1,6 @@
 """From nothing to a user: `seaway dev` with the real services, and what one does then."""
 
+import asyncio
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
+from monitors import Watching, equals
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +90,26 @@ def test_the_page_is_where_dev_says_and_curl_does_what_readme_says(system):
     said = json.loads(answer.stdout)
     assert said["requestId"] == request_id
     assert said["state"] in {"STATE_CONFIRMED", "STATE_EMAILED"}
+
+
+async def test_the_monitor_sees_that_it_was_handled(system, tmp_path):
+    monitor = Watching("seaway.monitor", {}, tmp_path, system.port(9106))
+    done = await asyncio.to_thread(system.seaway, "sign-up", *somebody())
+    assert done.returncode == 0, done.stderr
+    await monitor.exports(lambda v: v >= 5, "seaway_stream_messages", stream="USERS")
+    for durable in ("user-creation-create-user-requested", "crm-create-user-confirmed"):
+        await monitor.exports(equals(0), "seaway_pending_messages", durable=durable)
+        await monitor.exports(equals(1), "seaway_durable_pulled", durable=durable)
+        lost = {"durable": durable, "kind": "lost delivery"}
+        await monitor.exports(equals(0), "seaway_unaccounted_messages", **lost)
+    await monitor.exports(lambda v: v >= 5, "seaway_audit_messages")
+
+
+def test_everything_is_accounted_for_with_no_monitor_either(system):
+    assert system.seaway("stop", "monitor").returncode == 0
+    audit = system.seaway("audit", "--settled-within", "60")
+    assert (audit.returncode, audit.stderr) == (0, "")
+    assert system.seaway("start", "monitor").returncode == 0
 
 
 def test_users_are_still_there_the_next_day(develop, tmp_path):

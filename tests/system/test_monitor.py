@@ -1,14 +1,12 @@
 """The monitor as a process of its own, beside real services that come and go."""
 
 import asyncio
-import re
-import shutil
 import signal
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from auditing import endpoints
+from monitors import Watching, equals
 from processes import Processes, Program, free_ports
 from seaway.audit import settled
 from seaway.jetstream import JetStream
@@ -20,32 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 OWNER = "user-creation-create-user-requested"
 MODULE = "seaway.monitor"
-ROOT = Path(__file__).parents[2]
-
-
-class Watching(Program):
-    """The monitor, and what it exports."""
-
-    def value(self, name, **labels):
-        """What it exports now; None if it is not there."""
-        _, body = self.asked("/metrics")
-        told = ",".join(f'{label}="{value}"' for label, value in labels.items())
-        series = f"{name}{{{told}}}" if told else name
-        found = re.search(rf"^{re.escape(series)} (\S+)$", body, re.MULTILINE)
-        return float(found[1]) if found else None
-
-    async def exports(self, holds, name, within=90.0, **labels):
-        """Wait until a value is there and as it should be."""
-
-        def look():
-            value = self.value(name, **labels)
-            return value is not None and holds(value)
-
-        try:
-            await until(lambda: asyncio.to_thread(look), within, every=0.1)
-        except TimeoutError:
-            now = await asyncio.to_thread(self.value, name, **labels)
-            raise AssertionError(f"{name} {labels} is {now}:\n{self.text()}") from None
 
 
 @asynccontextmanager
@@ -72,10 +44,6 @@ async def a_system(folder):
     ):
         await broker.connected()
         yield system, stubs, broker
-
-
-def equals(wanted):
-    return lambda value: value == wanted
 
 
 async def test_it_exports_what_is_wrong_until_it_is_mended(tmp_path):
@@ -144,26 +112,3 @@ async def test_a_setting_that_is_wrong_ends_it_with_78(tmp_path):
     await monitor.start()
     assert await asyncio.wait_for(monitor.process.wait(), 60) == 78
     assert "SEAWAY_AUDIT_SERVICES: 'crm' is not NAME=http://HOST:PORT" in monitor.text()
-
-
-def test_seaway_dev_starts_it_and_it_sees_a_sign_up_handled(develop, tmp_path):
-    shutil.copy(ROOT / "seaway.toml", tmp_path)
-    dev = develop().up()
-    monitor = Watching(MODULE, {}, tmp_path, dev.port(9106))
-    done = dev.seaway("sign-up", "--email", "ada@example.org", "--name", "Ada", within=60.0)
-    assert done.returncode == 0, done.stderr
-
-    async def is_seen():
-        handled = ("user-creation-create-user-requested", "crm-create-user-confirmed")
-        await monitor.exports(lambda v: v >= 5, "seaway_stream_messages", stream="USERS")
-        for durable in handled:
-            await monitor.exports(equals(0), "seaway_pending_messages", durable=durable)
-            await monitor.exports(equals(1), "seaway_durable_pulled", durable=durable)
-            lost = {"durable": durable, "kind": "lost delivery"}
-            await monitor.exports(equals(0), "seaway_unaccounted_messages", **lost)
-        await monitor.exports(lambda v: v >= 5, "seaway_audit_messages")
-
-    asyncio.run(is_seen())
-    assert dev.seaway("stop", "monitor").returncode == 0
-    audit = dev.seaway("audit", "--settled-within", "60", within=90.0)
-    assert (audit.returncode, audit.stderr) == (0, "")
