@@ -18,6 +18,7 @@ from seaway.errors import BrokerUnavailable, KeyReused
 from seaway.flow import Flow
 from seaway.testing import MemoryBroker
 from seaway.topology import stream_config
+from waiting import until
 
 KEY = "7f1f2c1e-8f7f-4d2b-9a57-2f6f5e0c9f11"
 USERS = address_of(CreateUserRequested).stream
@@ -65,6 +66,18 @@ def reading_rarely(monkeypatch):
 async def within(seconds):
     async with asyncio.timeout(seconds):
         yield
+
+
+def reads_of(broker):
+    """The subjects that are read of it from now on, in their order."""
+    subjects, read = [], broker.read
+
+    async def noted(stream, subject):
+        subjects.append(subject)
+        return await read(stream, subject)
+
+    broker.read = noted
+    return subjects
 
 
 async def bodies(watch):
@@ -173,13 +186,7 @@ async def test_the_story_is_what_is_stored_in_order(broker):
 
 
 async def test_whether_a_conversation_is_open_is_one_question(broker):
-    flow, read, asked = sign_ups(broker), broker.read, []
-
-    async def counted(stream, subject):
-        asked.append(subject)
-        return await read(stream, subject)
-
-    broker.read = counted
+    flow, asked = sign_ups(broker), reads_of(broker)
     assert not await flow.is_open(KEY)
     await flow.open(opening())
     assert await flow.is_open(KEY)
@@ -214,31 +221,62 @@ async def test_a_watch_of_a_conversation_that_does_not_exist_yet_waits_for_it(br
 
 
 @pytest.mark.usefixtures("reading_rarely")
+async def test_a_watch_is_told_of_the_command_that_is_opened_beside_it(broker):
+    async with sign_ups(broker) as flow:
+        with flow.watch(KEY) as watch:
+            following = asyncio.ensure_future(anext(watch))
+            await asyncio.sleep(0.05)  # it has read, and will again in an hour
+            await flow.open(opening())
+            async with within(5):
+                assert (await following).body == REQUESTED
+
+
+@pytest.mark.usefixtures("reading_rarely")
 async def test_an_outcome_that_is_told_does_not_wait_for_its_command_to_be_read_some_day(broker):
     async with sign_ups(broker) as flow:
         with flow.watch(KEY, until=CreateUserConfirmed) as watch:
             following = asyncio.create_task(bodies(watch))
             await asyncio.sleep(0.05)  # it has read, and will again in an hour
-            await flow.open(opening())  # somebody else's: nobody tells a watch of commands
+            await sign_ups(broker).open(opening())  # nobody tells another flow of commands
             await say(broker, CONFIRMED)
             assert await following == [REQUESTED, CONFIRMED]
 
 
 async def test_the_opener_of_a_new_conversation_reads_nothing(broker):
-    reads = []
-    read = broker.read
-
-    async def counted(stream, subject):
-        reads.append(subject)
-        return await read(stream, subject)
-
-    broker.read = counted
+    reads = reads_of(broker)
     async with sign_ups(broker) as flow:
         with flow.watch(KEY, until=CreateUserConfirmed) as watch:
             await flow.open(opening(), watch)
             await say(broker, CONFIRMED)
             assert await bodies(watch) == [REQUESTED, CONFIRMED]
     assert reads == []
+
+
+@pytest.mark.usefixtures("reading_rarely")
+async def test_whoever_watches_reads_no_further_than_to_the_first_that_is_missing(deaf):
+    reads = reads_of(deaf)
+    requested, confirmed, rejected, emailed = (
+        address_of(message).subject_for(KEY)
+        for message in (
+            CreateUserRequested,
+            CreateUserConfirmed,
+            CreateUserRejected,
+            SignUpEmailHandled,
+        )
+    )
+    async with sign_ups(deaf) as flow:
+        with flow.watch(KEY) as watch:
+            async with within(5):
+                following = asyncio.create_task(bodies(watch))
+                await until(lambda: reads == [requested])
+                await sign_ups(deaf).open(opening())
+                watch.hurry()
+                await until(lambda: reads[1:] == [requested, confirmed, rejected])
+                await say(deaf, CONFIRMED)
+                await say(deaf, EMAILED)
+                watch.hurry()
+                assert await following == [REQUESTED, CONFIRMED, EMAILED]
+    assert reads[4:] == [confirmed, rejected, emailed]
 
 
 @pytest.mark.usefixtures("reading_rarely")

@@ -69,6 +69,9 @@ class Flow:
         """
         fact, again = await counted(opening, self._store(opening))
         crash_here("G3")
+        # Commands are told to nobody live, and a watch of this one may be open here already.
+        for here in self._watches.get(self._places[0].address.key_of(opening.body), ()):
+            here.learn(fact)
         if watch is not None:
             watch.begin(fact, again=again)
         return fact

@@ -135,8 +135,14 @@ class Watch:
                     await self._read()
 
     async def _read(self) -> None:
-        missing = [place for place in self._places if place.stage not in self._known]
-        await asyncio.gather(*map(self._read_one, missing))
+        # Each is stored after what it follows: beyond the first that is missing there is nothing
+        # to find, and of those who watch most wait for one that is not there yet.
+        for stage in range(self._stage, self._places[-1].stage + 1):
+            if stage not in self._known:
+                rivals = [place for place in self._places if place.stage == stage]
+                await asyncio.gather(*map(self._read_one, rivals))
+            if stage not in self._known:
+                return
 
     async def _read_one(self, place: Place) -> None:
         # The broker is away, or a replica has not heard of it yet: neither says that it is not so.
