@@ -14,7 +14,7 @@ async def test_broker_kills_lose_nothing_and_are_over_soon(
 ):
     kills, gaps = size(smoke=6, full=100), []
     async with Run(tmp_path, store) as run:
-        async with run.load(per_second=size(smoke=15, full=50)) as load:
+        async with run.load(per_second=size(smoke=15, full=25)) as load:
             for _ in range(kills):
                 run.hits += bool(await load.caught())
                 at = run.fault("broker killed")

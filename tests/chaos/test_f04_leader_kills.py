@@ -14,7 +14,7 @@ async def test_leader_kills_lose_nothing_while_two_of_three_remain(
         nats_cluster() as cluster,
         Run(tmp_path, store, server=cluster, SEAWAY_REPLICAS="3") as run,
     ):
-        async with run.load(per_second=size(smoke=15, full=30)) as load:
+        async with run.load(per_second=15) as load:
             for _ in range(kills):
                 leaders.append(await cluster.leader("USERS"))
                 run.hits += bool(await load.caught())

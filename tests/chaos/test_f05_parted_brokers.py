@@ -63,7 +63,7 @@ async def test_a_broker_without_the_others_stores_nothing_and_its_clients_move_o
         nats_cluster() as cluster,
         Run(tmp_path, store, server=cluster, gateways=3, workers=2, SEAWAY_REPLICAS="3") as run,
     ):
-        async with run.load(per_second=size(smoke=15, full=30)) as load:
+        async with run.load(per_second=15) as load:
             for number in range(partings):
                 alone = await leader_with_clients(cluster, run)
                 await load.caught()

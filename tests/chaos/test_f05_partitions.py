@@ -35,7 +35,7 @@ async def test_partitions_lose_nothing_and_are_over_soon_after_they_heal(
     partitions, longest = size(smoke=6, full=100), size(smoke=2.0, full=10.0, long=300.0)
     async with linked_run(tmp_path, store) as run:
         links = {**run.links, **{("database", n): p for (_, n), p in run.database_links.items()}}
-        async with run.load(per_second=size(smoke=15, full=40)) as load:
+        async with run.load(per_second=size(smoke=15, full=20)) as load:
             for number in range(partitions):
                 name, how = dice.choice(list(links)), ways[number % len(ways)]
                 link, before = links[name], trouble(links[name])

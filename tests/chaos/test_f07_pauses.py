@@ -34,7 +34,7 @@ async def test_a_paused_broker_loses_nothing(tmp_path, store, goal, size, dice, 
     gaps, pauses = [], size(smoke=3, full=25)
     longest = size(smoke=3.0, full=6.0, long=60.0)
     async with Run(tmp_path, store) as run:
-        async with run.load(per_second=size(smoke=15, full=40)) as load:
+        async with run.load(per_second=size(smoke=15, full=20)) as load:
             for _ in range(pauses):
                 run.hits += bool(await load.caught())
                 run.fault("broker paused")
@@ -83,7 +83,7 @@ async def test_a_paused_worker_and_the_one_that_took_over_leave_one_row_and_one_
         async def hits():
             return await asyncio.to_thread(second_deliveries, run.system.workers)
 
-        async with run.load(per_second=size(smoke=20, full=100)):
+        async with run.load(per_second=size(smoke=20, full=50)):
             # Whether the other one is given what was in hand before all is over is luck.
             while number < pauses or (number < 3 * pauses and await hits() < pauses):
                 worker = run.system.workers[number % 2]

@@ -180,7 +180,7 @@ async def test_a_crm_that_was_away_costs_nothing_but_time(tmp_path, size, goal):
 
 
 async def test_a_mail_server_that_was_away_costs_nothing_but_time(tmp_path, size, goal):
-    waiting = size(smoke=200, full=5_000)
+    waiting = size(smoke=200, full=2_000)
     server, store = MailServer(), f"sqlite+aiosqlite:///{tmp_path}/mail.db"
     async with server:
         await server.close()

@@ -62,7 +62,7 @@ def run(machine, examples, steps, first, *, phases=tuple(Phase)):
 
 
 def test_the_core_survives_whatever_broker_store_and_workers_do(size, dice, goal):
-    examples = size(smoke=150, full=2000)
+    examples = size(smoke=150, full=1000)
     begun = run(Core, examples, size(smoke=40, full=100), dice.getrandbits(32))
     goal("R2", 0, "0 (properties of the core)", hits=begun, least=examples)
 
@@ -124,7 +124,7 @@ def test_a_reply_whose_id_is_drawn_is_found(monkeypatch):
 
 
 def test_every_watcher_is_told_the_whole_story_in_order_once(size, dice, goal):
-    examples = size(smoke=100, full=2000)
+    examples = size(smoke=100, full=1000)
     begun = run(Watching, examples, size(smoke=40, full=100), dice.getrandbits(32))
     goal("R12", 100, "100 % (properties of the flow)", hits=begun, least=examples)
 

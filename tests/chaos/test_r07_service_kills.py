@@ -14,7 +14,7 @@ async def test_newcomers_are_soon_served_after_a_service_was_killed(
 ):
     kills, gaps = size(smoke=2, full=50 if replicas == 1 else 25, long=100), {}
     async with Run(tmp_path, store, gateways=replicas, workers=replicas) as run:
-        async with run.load(per_second=size(smoke=15, full=50)) as load:
+        async with run.load(per_second=size(smoke=15, full=25)) as load:
             for _ in range(kills):
                 for program in (run.system.workers[0], run.system.gateways[0]):
                     run.hits += bool(await load.caught())

@@ -139,6 +139,9 @@ class Watching(RuleBasedStateMachine):
     async def _go_away(self, away):
         self.broker.is_away = away
 
+    async def _mend(self):
+        self.broker.mend()  # whoever is not cut off has no cause to read
+
     @rule(times=st.integers(1, 8))
     def work(self, times):
         """Everybody gets so many turns."""
@@ -160,8 +163,7 @@ class Watching(RuleBasedStateMachine):
     def teardown(self):
         try:
             if self.broker._streams:
-                self.loop.run_until_complete(self._go_away(False))
-                self.broker.mend()
+                self.loop.run_until_complete(self._mend())
                 if self.opening is None:
                     self.open()
                 self.loop.run_until_complete(self.opening)
