@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from seaway.tracing.traceparent import place_of
+from seaway.tracing import traceparent
 
 ROOT = Path(__file__).parents[2]
 TEST = """
 import subprocess, sys
 
-PROGRAM = "from seaway.tracing.traceparent import place_of; place_of('')"
+PROGRAM = "from seaway.tracing import traceparent; traceparent.{call}"
 
 def test_what_comes_first():
     pass  # whoever measures sets up anew after each test what processes are told
@@ -22,29 +22,28 @@ def test_what_comes_first():
 def test_it():
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
 """
+CALLED = {"contract": "place_of('')", "chaos": "recorded_here()"}
+"""By the name of a room: what a process reaches there, and no other."""
 
 
-def is_counted(folder):
-    """Whether what a test in this folder reaches by a process that it starts is counted."""
-    where = folder / "test_it.py"
-    where.parent.mkdir(parents=True)
-    where.write_text(TEST)
-    tests = next(path for path in where.parents if path.name == "tests")
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """The lines that are counted of what processes reach, each started in one of two rooms."""
+    folder = tmp_path_factory.mktemp("measuring")
+    tests = folder / "tests"
+    for room, call in CALLED.items():
+        (tests / room).mkdir(parents=True)
+        (tests / room / f"test_{room}.py").write_text(TEST.format(call=call))
     (tests / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
     ours = {k: v for k, v in os.environ.items() if k not in ("CI", "COVERAGE_PROCESS_CONFIG")}
     told = folder / "coverage.json"
+    asked = ("-p", "no:cacheprovider", "--rootdir", tests)
+    paths = ("-o", f"pythonpath={ROOT}/tests/support")
+    measured = ("--cov", f"--cov-config={ROOT}/pyproject.toml", f"--cov-report=json:{told}")
     subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", where),
-            *(
-                "-p",
-                "no:cacheprovider",
-                "--rootdir",
-                tests,
-                "-o",
-                f"pythonpath={ROOT}/tests/support",
-            ),
-            *("--cov", f"--cov-config={ROOT}/pyproject.toml", f"--cov-report=json:{told}"),
+            *(sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", tests),
+            *(*asked, *paths, *measured),
         ],
         cwd=ROOT,
         env=ours | {"COVERAGE_FILE": str(folder / ".coverage")},
@@ -52,20 +51,25 @@ def is_counted(folder):
     )
     files = json.loads(told.read_text())["files"]
     (file,) = (file for name, file in files.items() if Path(name).name == "traceparent.py")
-    lines, first = inspect.getsourcelines(place_of)
-    return not {*range(first + 1, first + len(lines))}.isdisjoint(file["executed_lines"])
+    return set(file["executed_lines"])
+
+
+def body_of(function):
+    """The numbers of its lines, without the first: that one is reached by an import, too."""
+    lines, first = inspect.getsourcelines(function)
+    return {*range(first + 1, first + len(lines))}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_what_a_process_reaches_that_a_test_starts_is_counted(tmp_path):
-    assert is_counted(tmp_path / "tests/contract")
+def test_what_a_process_reaches_that_a_test_starts_is_counted(counted):
+    assert counted & body_of(traceparent.place_of)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_where_many_are_killed_no_process_is_slowed_down_by_measuring(tmp_path):
-    assert not is_counted(tmp_path / "tests/chaos")
+def test_where_many_are_killed_no_process_is_slowed_down_by_measuring(counted):
+    assert not counted & body_of(traceparent.recorded_here)
 
 
 def commands_of(*arguments):
