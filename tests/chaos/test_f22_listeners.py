@@ -105,7 +105,7 @@ async def test_the_warehouse_takes_an_hours_backlog_in_a_minute(tmp_path, size, 
 
 
 async def test_mail_goes_out_as_fast_as_it_may(tmp_path, size, goal):
-    waiting, allowed = size(smoke=400, full=10_000), size(smoke=40, full=100)
+    waiting, allowed = size(smoke=400, full=5_000), size(smoke=40, full=100)
     async with MailServer() as server:
 
         def make(nats_url):

@@ -41,7 +41,7 @@ async def guarded():
 async def test_all_are_back_soon_after_the_credentials_are_right_again(
     tmp_path, store, goal, size, capsys
 ):
-    rotations, gaps = size(smoke=1, full=10), []
+    rotations, gaps = size(smoke=1, full=5), []
     async with guarded() as broker, Run(tmp_path, store, server=broker) as run:
         async with run.load(per_second=20) as load:
             for _ in range(rotations):

@@ -219,7 +219,7 @@ def test_a_whole_system_runs_with_no_more_than_that(develop, tmp_path):
         return told.returncode == 0, told.stdout + told.stderr
 
     until(audited)
-    for command in (("topology", "check"), ("dead-letters", "list")):
+    for command in (("topology", "check", "user-creation"), ("dead-letters", "list")):
         told = dev.seaway(*command)
         assert told.returncode == 0, told.stdout + told.stderr
     durable = ("--durable", "user-creation-create-user-requested")
