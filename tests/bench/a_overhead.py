@@ -29,8 +29,6 @@ PAIRS = 3
 """For each round of A. A shared machine is a fifth faster for half a minute, and then slower: what
 is compared has to lie next to each other, and often.
 """
-PATIENT = 2
-"""Times the patience of other figures: only many pairs show a difference of a few percent."""
 TIMES = 5
 """The requests of A: a round is to last longer than it is between two scrapes."""
 UNWATCHED = replace(OURS, command=(str(Path(__file__).with_name("unwatched.py")),))
@@ -100,7 +98,7 @@ async def story(plan, stores, say):
             "unwatched": partial(consumed, UNWATCHED, requests, stores, "postgresql"),
         }
         samples = await interleaved(
-            sides, PAIRS * plan.rounds, say, within=PATIENT * plan.patience, warm_up=plan.warm_up
+            sides, PAIRS * plan.rounds, say, within=plan.patience, warm_up=plan.warm_up
         )
     on, off = samples["watched"], samples["unwatched"]
     rate = Figure("A.unwatched.postgresql", "outcomes/s", on, off, 1 - MOST, by_pairs=True)

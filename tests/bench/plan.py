@@ -34,7 +34,7 @@ HEADLINE = Plan("headline", ("A", "B", "C", "E"), minutes=30)
 FULL = Plan(
     "full",
     ("A", "overhead", "B", "latency", "stall", "C", "D", "E", "F", "memory"),
-    minutes=130,
+    minutes=120,
     patience=600.0,
     clients=(1, 16, 64, 256),
     consumers=("user_creation", "welcome_email", "data_warehouse", "crm"),

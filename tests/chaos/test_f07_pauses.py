@@ -83,7 +83,7 @@ async def test_a_paused_worker_and_the_one_that_took_over_leave_one_row_and_one_
         async def hits():
             return await asyncio.to_thread(second_deliveries, run.system.workers)
 
-        async with run.load(per_second=size(smoke=20, full=50)):
+        async with run.load(per_second=20):
             # Whether the other one is given what was in hand before all is over is luck.
             while number < pauses or (number < 3 * pauses and await hits() < pauses):
                 worker = run.system.workers[number % 2]
