@@ -39,7 +39,7 @@ test: $(READY) ## run all tests (ARGS='-k watch' for some)
 
 # Two at a time: of three on two cores the kill loop has too little left to answer in time.
 chaos: $(READY) ## every fault in full size, an hour or so (SEAWAY_SEED=n repeats it, SEAWAY_CHAOS=long takes hours)
-	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest tests/chaos --durations=0 --durations-min=5 $(if $(ARGS),,-n 2 $(BY_FILE)) $(ARGS)
+	@SEAWAY_CHAOS=$${SEAWAY_CHAOS:-full} $(BIN)/pytest $(if $(findstring tests/,$(ARGS)),,tests/chaos) --durations=0 --durations-min=5 $(if $(ARGS),,-n 2 $(BY_FILE)) $(ARGS)
 
 check: $(READY) ## format, lint, types, layers, contracts, generated code, lock
 	$(BIN)/ruff format --check .
