@@ -30,6 +30,7 @@ class Mortal:
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "store(kind): the database that its smoke size uses")
+    config.addinivalue_line("markers", "timed_start: a figure is how soon what is started works")
 
 
 def pytest_generate_tests(metafunc):

@@ -3,6 +3,7 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
 from runner import Run
 
 EVERY = 2.0
@@ -39,6 +40,7 @@ async def kill_in_turn(load, run, mortal, dice, stopping):
     return hits
 
 
+@pytest.mark.timed_start
 async def test_a_kill_loop_of_everything_loses_nothing_and_repeats_nothing(
     tmp_path, mortal, goal, size, dice, capsys
 ):

@@ -32,6 +32,7 @@ async def says(program, words, within=120.0):
     await until(lambda: asyncio.to_thread(lambda: words in program.asked("/readyz")[1]), within)
 
 
+@pytest.mark.timed_start
 async def test_services_wait_for_broker_and_streams_and_refuse_streams_that_drifted(
     tmp_path, store, goal, capsys
 ):

@@ -8,6 +8,7 @@ from runner import Run
 TARGETS = {1: 6.0, 2: 2.0}
 
 
+@pytest.mark.timed_start
 @pytest.mark.parametrize("replicas", [1, 2], ids=["alone", "with a warm replica"])
 async def test_newcomers_are_soon_served_after_a_service_was_killed(
     tmp_path, store, replicas, goal, size, capsys

@@ -3,7 +3,8 @@
 To start Python and import a service takes a processor a second or two, and small fault tests and
 crash tests start hundreds: it is most of what they would do. A fork runs the same `__main__`, with
 its own arguments, environment, folder and output, and is killed, paused and waited for as any
-process. What is timed (`make chaos`, `make bench`) starts as it does at its users'.
+process. Where its start is timed (`make bench`, and tests marked so in `make chaos`) it starts as
+it does at its users'.
 
     with forking():                                         # tests/conftest.py
         await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", …)    # is a fork
@@ -73,6 +74,19 @@ def forking():
         popen = subprocess.Popen
         for server in servers.values():
             server.close()
+
+
+@contextmanager
+def not_forking():
+    """Start meanwhile what is started as it does at its users', within `forking` as well."""
+    global popen
+    forks = asyncio.create_subprocess_exec, subprocess.run, popen
+    asyncio.create_subprocess_exec, subprocess.run = plainly, plainly_run
+    popen = subprocess.Popen
+    try:
+        yield
+    finally:
+        asyncio.create_subprocess_exec, subprocess.run, popen = forks
 
 
 def is_service(command, options):
