@@ -12,7 +12,7 @@ async def test_a_bad_network_loses_nothing_and_no_call_outlasts_its_deadline(
     served, lasts = [], size(smoke=4.0, full=20.0, long=300.0)
     async with linked_run(tmp_path, store) as run:
         links = [*run.links.values(), *run.database_links.values()]
-        async with run.load(per_second=10):
+        async with run.load(per_second=size(smoke=10, full=5)):  # what one process carries
             for delay, slice in ((0.05, 65536), (0.25, 65536), (0.0, 1)):
                 run.fault(f"delay {delay} s, {slice} bytes at once")
                 for link in links:

@@ -21,6 +21,8 @@ TO_SERVER, TO_CLIENT = "to the server", "to the client"
 SEGMENT = 65536
 SEGMENTS = 1000
 """How many are under way at most."""
+IN_TURN = 64
+"""Bytes after which another connection has its turn, one by one or not."""
 RST = struct.pack("ii", 1, 0)
 
 
@@ -126,7 +128,7 @@ class Proxy:
     async def _take(self, reader, under_way):
         # Many are under way at a time, as on a long line: a delay is none of the next one's.
         clock = asyncio.get_running_loop()
-        while segment := await reader.read(self.slice):
+        while segment := await reader.read(SEGMENT):
             self.delayed += bool(self.delay)
             await under_way.put((clock.time() + self.delay, segment))
         await under_way.put((clock.time(), b""))
@@ -148,8 +150,7 @@ class Proxy:
                 break
             if direction == TO_SERVER and self.overheard is not None:
                 self.overheard.append(segment)
-            writer.write(segment)
-            await writer.drain()
+            await _write(writer, segment, self.slice)
         raise EOFError
 
     def _swallows(self, segment, direction):
@@ -158,6 +159,15 @@ class Proxy:
                 self._wanted.remove(wanted)
                 return True
         return False
+
+
+async def _write(writer, segment, size):
+    """Write so many bytes at a time."""
+    for start in range(0, len(segment), size):
+        writer.write(segment[start : start + size])
+        await writer.drain()
+        if start % IN_TURN == 0:
+            await asyncio.sleep(0)
 
 
 def _cut(writer):
