@@ -232,7 +232,7 @@ async def test_every_pooled_connection_of_sqlite_has_every_pragma(on_sqlite):
         for connection in opened:
             asked = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
             answers = [await connection.scalar(text(f"PRAGMA {name}")) for name in asked]
-            assert answers == ["wal", 2, 5000, 1]
+            assert answers == ["wal", 2, 4000, 1]
 
 
 async def test_every_connection_of_postgresql_has_limits(on_postgresql):
