@@ -5,7 +5,6 @@ import atexit
 import os
 import shutil
 import tempfile
-from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -15,7 +14,7 @@ import seaway
 import structlog
 from coverage import Coverage
 from databases import DATABASES, PostgreSQL
-from forks import forking, not_forking
+from forks import forking
 
 pytest_plugins = ["goals"]
 
@@ -137,17 +136,8 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True, scope="session")
 def quickly_started():
-    """Start services and commands as forks …"""
+    """Start services and commands as forks. tests/chaos says where not."""
     with forking():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def started_in_earnest(request, quickly_started):
-    """… unless, in full size, a figure is how soon they work."""
-    small = request.config.pluginmanager.get_plugin("goals").SIZE == "smoke"
-    timed = request.node.get_closest_marker("timed_start")
-    with nullcontext() if small or not timed else not_forking():
         yield
 
 

@@ -7,10 +7,12 @@ when; SEAWAY_SEED repeats a run.
 
 import os
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
 import structlog
+from forks import not_forking
 from goals import MEASURED, SEED, SIZE, Goal
 from postgresql import PostgreSQL
 
@@ -60,6 +62,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
             if not any(item.iter_markers("timeout")):
                 item.add_marker(pytest.mark.timeout(TIMES[SIZE]))
+
+
+@pytest.fixture(autouse=True)
+def started_in_earnest(request, quickly_started):
+    """Start no forks in full size, where a figure is how soon what is started works."""
+    timed = FULL and request.node.get_closest_marker("timed_start")
+    with not_forking() if timed else nullcontext():
+        yield
 
 
 @pytest.fixture

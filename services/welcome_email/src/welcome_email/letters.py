@@ -31,7 +31,7 @@ type Kind = Literal["greeting", "notice"]
 class Headers(HeaderRegistry):
     """Makes the class of each header once.
 
-    The standard one makes it for each header of each mail: a quarter of what writing one takes.
+    The standard one makes it for each header of each mail: a third of what writing one takes.
     """
 
     def __init__(self) -> None:
@@ -106,9 +106,8 @@ class Letters:
         mail.add_alternative(form.html.render(values), subtype="html", cte="quoted-printable")
         mail["Content-Language"] = language
         mail.set_boundary(f"={message.id}")
-        sender = self.sender.addr_spec
         content = mail.as_bytes(policy=mail.policy.clone(max_line_length=LONGEST_LINE))
-        return Letter(sender, spec, content, needs_utf8=not spec.isascii())
+        return Letter(self.sender.addr_spec, spec, content, needs_utf8=not spec.isascii())
 
 
 def deliverable(email: str) -> Address:
