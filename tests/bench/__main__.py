@@ -29,7 +29,7 @@ from machine import load, machine, versions
 from plan import FULL, HEADLINE, SMOKE
 from plot import bars
 from programs import Failed
-from readme import renew
+from readme import is_whole, renew
 from report import entry, merged, spent, table
 from seaway.telemetry import configure_logging
 from stores import stores
@@ -119,13 +119,17 @@ async def run(plan, keep):
 
 
 def report(plan, figures, here, of, keep):
-    """Print the tables; keep the figures beside those of earlier runs."""
+    """Print the tables; keep the figures beside those of earlier runs.
+
+    README's headline is of one run, so a part of it leaves that as it is.
+    """
     print("\n".join(["", *table(figures), "", "CPU seconds per 1,000", *spent(figures)]))
     folder = DOCS if keep else Path(tempfile.gettempdir()) / "seaway-bench"
-    known = merged(folder / "results.json", [entry(figure, here, of) for figure in figures])
+    measured = [entry(figure, here, of) for figure in figures]
+    known = merged(folder / "results.json", measured)
     (folder / "results.svg").write_text(bars(known))
-    if keep:
-        renew(known)
+    if keep and is_whole(measured):
+        renew(measured)
     print(f"\nin {folder}: results.json, results.svg")
 
 

@@ -1,4 +1,4 @@
-"""The headline in README.md, made of what is kept in docs/bench: no figure is copied by hand."""
+"""The headline in README.md, made of what one run has measured: no figure is copied by hand."""
 
 from pathlib import Path
 
@@ -19,22 +19,23 @@ ABSOLUTE = {
 }
 
 
+def is_whole(entries):
+    """Whether these are the headline's figures, all of them."""
+    return {*ROWS, *ABSOLUTE} <= {each["name"] for each in entries}
+
+
 def shown(entries):
-    """Return the headline as a table; empty if nothing of it was measured."""
+    """Return the headline as a table."""
     found = {each["name"]: each for each in entries}
     rows = [
         f"| {text} | **{found[name]['ratio']:.2f} ×** | {span(found[name])} |"
         for name, text in ROWS.items()
-        if name in found
     ]
     rows += [
         f"| {text} | **{found[name]['ours']:.1f} {found[name]['unit']}** | {span(found[name])} |"
         for name, text in ABSOLUTE.items()
-        if name in found
     ]
-    if not rows:
-        return ""
-    machine = next(each["machine"] for each in entries if each["name"] in {**ROWS, **ABSOLUTE})
+    machine = found[next(iter(ROWS))]["machine"]
     return "\n".join(["| | | least to most |", "|---|--:|--:|", *rows, "", f"On {machine}.", ""])
 
 
@@ -43,7 +44,7 @@ def span(each):
 
 
 def renew(entries, readme=README):
-    """Put the table between the two marks."""
+    """Put the table of a whole headline between the two marks."""
     before, _, rest = readme.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     readme.write_text(f"{before}{BEGIN}\n{shown(entries)}\n{END}{after}")

@@ -101,14 +101,22 @@ def test_the_headline_stands_between_two_marks(tmp_path):
     readme, path = import_module("readme"), tmp_path / "README.md"
     path.write_text((ROOT / "README.md").read_text())
     [entry] = entries(a_figure([2.0], [1.0]))
-    kept = {**entry, "name": "A.limit.postgresql"}
+    names = [*readme.ROWS, *readme.ABSOLUTE]
     for _ in range(2):
-        readme.renew([kept], path)
+        readme.renew([{**entry, "name": name} for name in names], path)
     lines = path.read_text().splitlines()
     assert lines.count("<!-- make bench -->") == lines.count("<!-- end -->") == 1
-    assert any("**2.00 ×**" in line for line in lines)
+    assert sum("**2.00 ×**" in line for line in lines) == len(readme.ROWS)
     after = (ROOT / "README.md").read_text().partition("<!-- end -->")[2]
     assert path.read_text().endswith(after)
+
+
+def test_only_a_run_that_measured_all_of_the_headline_is_the_headline():
+    readme = import_module("readme")
+    names = [*readme.ROWS, *readme.ABSOLUTE]
+    assert readme.is_whole([{"name": name} for name in [*names, "D.memory"]])
+    for name in names:
+        assert not readme.is_whole([{"name": each} for each in names if each != name])
 
 
 def test_a_plot_shows_how_much_better_also_where_less_is():
