@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import count, islice
 
 import pytest
 from acme.users.v1 import CreateUserRequested
@@ -11,8 +13,9 @@ from seaway.contract import address_of
 from seaway.envelope import Envelope
 from seaway.errors import BrokerUnavailable, StreamFull, TooLarge
 from seaway.testing import MemoryBroker
-from seaway.together import MANY, Together
+from seaway.together import MOST, Together
 from seaway.topology import stream_config
+from virtual_time import VirtualLoop
 from waiting import until
 
 USERS = address_of(CreateUserRequested).stream
@@ -53,6 +56,21 @@ async def under_way(broker, batches):
     await until(lambda: len(broker.batches) == batches, within=5)
 
 
+def took(*calls):
+    """Seconds until so many calls at once, and then so many, are answered by a broker at once."""
+
+    async def answered():
+        broker = MemoryBroker()
+        await broker.put_stream(stream_config(USERS, replicas=1))
+        together, numbers = Together(broker), count()
+        for number in calls:
+            await asyncio.gather(*sent(together, *map(a_posting, islice(numbers, number))))
+        return asyncio.get_running_loop().time()
+
+    with closing(VirtualLoop()) as loop:
+        return loop.run_until_complete(answered())
+
+
 def numbers(broker):
     return [[int(number) for number in batch] for batch in broker.batches]
 
@@ -66,9 +84,10 @@ async def test_who_comes_alone_waits_for_nobody(broker):
 
 
 async def test_after_a_batch_with_company_the_next_one_waits_for_more(broker, monkeypatch):
-    monkeypatch.setattr("seaway.together.COMPANY", 0.5)
+    monkeypatch.setattr("seaway.together.FOR_EACH", 0.1)
+    monkeypatch.setattr("seaway.together.AT_MOST", 0.5)
     broker.answers.set()
-    together, many = Together(broker), [*range(1, MANY + 1)]
+    together, many = Together(broker), [*range(1, 6)]
     await asyncio.gather(*sent(together, *map(a_posting, many)))
     calls = sent(together, a_posting(10))
     await asyncio.sleep(0.01)
@@ -77,15 +96,15 @@ async def test_after_a_batch_with_company_the_next_one_waits_for_more(broker, mo
     assert numbers(broker) == [many, [10, 11]]
 
 
-async def test_a_few_make_nobody_wait(broker, monkeypatch):
-    monkeypatch.setattr("seaway.together.COMPANY", 60.0)
-    broker.answers.set()
-    together, few = Together(broker), [*range(1, MANY)]
-    async with asyncio.timeout(5):
-        await asyncio.gather(*sent(together, *map(a_posting, few)))
-        await together.publish(a_posting(10))
-        await together.close()
-    assert numbers(broker) == [few, [10]]
+@pytest.mark.parametrize(
+    ("company", "seconds"), [(1, 0), (2, 0.004), (20, 0.04), (30, 0.06), (MOST, 0.06)]
+)
+def test_the_more_company_there_was_the_longer_the_next_one_waits(company, seconds):
+    assert took(company, 1) == pytest.approx(seconds)
+
+
+def test_a_batch_that_is_full_waits_for_nobody():
+    assert took(3 * MOST) == 0
 
 
 async def test_who_comes_while_others_are_under_way_goes_with_the_next(broker):

@@ -2,7 +2,8 @@
 
 The broker syncs its disk for each message that comes alone, and once for a batch. So whoever comes
 while a batch is under way goes with the next one, and the slower the disk is, the more share a
-sync. Who comes alone waits for nobody; if there was company, the next batch waits for more.
+sync. Who comes alone waits for nobody; the more company there was, the longer the next batch waits
+for more.
 """
 
 import asyncio
@@ -12,12 +13,11 @@ from seaway.errors import BrokerUnavailable, StreamFull
 
 MOST = 256
 """Messages that go together."""
-MANY = 5
-COMPANY = 0.01
-"""Seconds for which the next batch waits after one of so many messages.
+FOR_EACH, AT_MOST = 0.002, 0.06
+"""Seconds for which the next batch waits: for each message of the last one, and in all.
 
-A batch costs everybody whom it passes about as much for five messages as for twenty: with 64
-callers it is a fifth more that all of them are told in a second (docs/bench/notes.md).
+A batch costs everybody whom it passes about as much for five messages as for twenty. So if fewer
+go there is less to do, and p99 is lower, too, where there is much of it (docs/bench/notes.md).
 """
 PATIENCE = 0.2
 """Seconds after which a batch goes although the one before has no answer yet.
@@ -87,5 +87,5 @@ class Together:
             for _, answered in batch:
                 if not answered.done():
                     answered.set_exception(type(lost)(str(lost)))
-        if len(batch) >= MANY:
-            await asyncio.sleep(COMPANY)
+        if len(batch) > 1 and len(self._waiting) < MOST:
+            await asyncio.sleep(min(len(batch) * FOR_EACH, AT_MOST))
