@@ -29,7 +29,7 @@ from machine import load, machine, versions
 from plan import FULL, HEADLINE, SMOKE
 from plot import bars
 from programs import Failed
-from readme import is_whole, renew
+from readme import renew
 from report import entry, merged, spent, table
 from seaway.telemetry import configure_logging
 from stores import stores
@@ -121,14 +121,14 @@ async def run(plan, keep):
 def report(plan, figures, here, of, keep):
     """Print the tables; keep the figures beside those of earlier runs.
 
-    README's headline is of one run, so a part of it leaves that as it is.
+    README's headline is of this run alone, or stays as it is.
     """
     print("\n".join(["", *table(figures), "", "CPU seconds per 1,000", *spent(figures)]))
     folder = DOCS if keep else Path(tempfile.gettempdir()) / "seaway-bench"
     measured = [entry(figure, here, of) for figure in figures]
     known = merged(folder / "results.json", measured)
     (folder / "results.svg").write_text(bars(known))
-    if keep and is_whole(measured):
+    if keep:
         renew(measured)
     print(f"\nin {folder}: results.json, results.svg")
 

@@ -19,11 +19,6 @@ ABSOLUTE = {
 }
 
 
-def is_whole(entries):
-    """Whether these are the headline's figures, all of them."""
-    return {*ROWS, *ABSOLUTE} <= {each["name"] for each in entries}
-
-
 def shown(entries):
     """Return the headline as a table."""
     found = {each["name"]: each for each in entries}
@@ -44,7 +39,9 @@ def span(each):
 
 
 def renew(entries, readme=README):
-    """Put the table of a whole headline between the two marks."""
+    """Put the table between the two marks, if these are all of its figures; else it stays."""
+    if not {*ROWS, *ABSOLUTE} <= {each["name"] for each in entries}:
+        return
     before, _, rest = readme.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     readme.write_text(f"{before}{BEGIN}\n{shown(entries)}\n{END}{after}")

@@ -103,7 +103,7 @@ def test_the_more_company_there_was_the_longer_the_next_one_waits(company, secon
     assert took(company, 1) == pytest.approx(seconds)
 
 
-def test_a_batch_that_is_full_waits_for_nobody():
+def test_nobody_waits_if_a_whole_batch_is_there_already():
     assert took(3 * MOST) == 0
 
 
