@@ -74,7 +74,8 @@ async def test_a_broker_without_the_others_stores_nothing_and_its_clients_move_o
                 await served_by_each(run)
                 cluster.heal()
                 healed.append(await load.gap(run.fault("healed"), PATIENT))
-                await cluster.caught_up("USERS")  # of two that failed at once nothing is claimed
+                for stream in ("USERS", "DEAD"):  # of two that failed at once nothing is claimed
+                    await cluster.caught_up(stream)
                 run.hits += 1
         accepted = await run.check()
         said = [program.text() for program in run.system.programs]

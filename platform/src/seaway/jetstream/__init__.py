@@ -17,6 +17,7 @@ from seaway.jetstream.connection import LOST, Connection
 from seaway.jetstream.delivery import JetStreamPull
 from seaway.jetstream.publishing import failure, publish
 from seaway.jetstream.reading import (
+    ask_leader,
     count_after,
     counts,
     first,
@@ -30,6 +31,9 @@ from seaway.topology import LIVE, Config, Durable, FoundStream
 
 NOT_YET = {10004, 10005, 10007, 10008, 10009, 10040, 10202}
 """What a cluster says of its streams while it forms, or elects who leads."""
+
+WAS_NOT_THERE = {10043, 10057}
+"""Nothing is at that place, or nothing is so far (2.14.3: "stream store EOF")."""
 
 
 class JetStream:
@@ -106,8 +110,14 @@ class JetStream:
 
         Raises BrokerUnavailable.
         """
-        answer = await self.connection.ask(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
-        return "error" not in answer
+        subject, question = f"STREAM.MSG.DELETE.{stream}", {"seq": sequence}
+        match await ask_leader(self.connection, subject, question):
+            case {"success": True}:
+                return True
+            case {"error": {"err_code": code}} if code in WAS_NOT_THERE:
+                return False
+            case answer:
+                raise failure(answer["error"])
 
     def pull(self, stream: str, durable: str) -> AbstractAsyncContextManager[Pull]:
         """Bind to a durable that topology has made. Raises DurableGone at the first fetch."""

@@ -8,6 +8,7 @@ only the replica knows that leads the stream (docs/decisions/0010).
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +26,10 @@ AT_ONCE = 500
 ANSWER_WITHIN = 5.0
 READ_WITHIN = 2.0
 NOTHING_THERE = 10037
+NOT_LED = {10008, 10009}
+LED_WITHIN, AGAIN_AFTER = 10.0, 0.25
+"""Seconds. A replica that has just come back to the others knows of nobody who leads, and says so
+before the one that does can answer; where there is none, a cluster elects one in 4 to 9 s."""
 
 
 def stored(message: Msg) -> Stored:
@@ -67,12 +72,26 @@ def found_stream(stream: Mapping[str, Any]) -> FoundStream:
     )
 
 
+async def ask_leader(connection: Connection, subject: str, question: Mapping[str, Any]) -> Any:
+    """Return what the one that leads a stream answers, errors included, as JSON.
+
+    If nobody leads it for LED_WITHIN seconds, that is the answer. Raises BrokerUnavailable.
+    """
+    over = time.monotonic() + LED_WITHIN
+    while True:
+        answer = await connection.ask(subject, question)
+        led = answer.get("error", {}).get("err_code") not in NOT_LED
+        if led or time.monotonic() >= over:
+            return answer
+        await asyncio.sleep(AGAIN_AFTER)
+
+
 async def first(connection: Connection, stream: str, question: Mapping[str, Any]) -> Stored | None:
     """Return the first message that fits a question; None: there is none.
 
     Who leads the stream answers, and nobody else. Raises BrokerUnavailable.
     """
-    answer = await connection.ask(f"STREAM.MSG.GET.{stream}", question)
+    answer = await ask_leader(connection, f"STREAM.MSG.GET.{stream}", question)
     match answer:
         case {"message": message}:
             return _led(message)
@@ -87,7 +106,7 @@ async def counts(connection: Connection, stream: str, subjects: str) -> Mapping[
     counted: dict[str, int] = {}
     while True:
         question = {"subjects_filter": subjects, "offset": len(counted)}
-        answer = await connection.ask(f"STREAM.INFO.{stream}", question)
+        answer = await ask_leader(connection, f"STREAM.INFO.{stream}", question)
         if "error" in answer:
             raise BrokerUnavailable(f"{stream}: {answer['error'].get('description')}")
         page = answer["state"].get("subjects") or {}
