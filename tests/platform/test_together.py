@@ -56,15 +56,20 @@ async def under_way(broker, batches):
     await until(lambda: len(broker.batches) == batches, within=5)
 
 
-def took(*calls):
-    """Seconds until so many calls at once, and then so many, are answered by a broker at once."""
+def took(*calls, apart=0.0):
+    """Seconds until so many calls at once, and then so many, are answered by a broker at once.
+
+    The next ones come when those before are answered, or so many seconds apart.
+    """
 
     async def answered():
         broker = MemoryBroker()
         await broker.put_stream(stream_config(USERS, replicas=1))
-        together, numbers = Together(broker), count()
+        together, numbers, some = Together(broker), count(), []
         for number in calls:
-            await asyncio.gather(*sent(together, *map(a_posting, islice(numbers, number))))
+            some += sent(together, *map(a_posting, islice(numbers, number)))
+            await (asyncio.sleep(apart) if apart else asyncio.gather(*some))
+        await asyncio.gather(*some)
         return asyncio.get_running_loop().time()
 
     with closing(VirtualLoop()) as loop:
@@ -105,6 +110,11 @@ def test_the_more_company_there_was_the_longer_the_next_one_waits(company, secon
 
 def test_nobody_waits_if_a_whole_batch_is_there_already():
     assert took(3 * MOST) == 0
+
+
+@pytest.mark.parametrize(("then", "seconds"), [(MOST - 1, 0.06), (MOST, 0.02)])
+def test_a_whole_batch_that_is_there_ends_the_wait(then, seconds):
+    assert took(30, then, apart=0.01) == pytest.approx(seconds)
 
 
 async def test_who_comes_while_others_are_under_way_goes_with_the_next(broker):

@@ -1,13 +1,14 @@
 """Stands in for a service: `python standin.py NAME --prepare`. Ready at once, ends at SIGTERM.
 
 How it behaves is said by files in its folder: `NAME.slow` makes it ignore SIGTERM, `NAME.ends`
-holds the exit code with which it ends at once.
+holds the exit code with which it ends at once, `NAME.late` after how many seconds it is ready.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -36,6 +37,10 @@ def main(name, *arguments):
         subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=apart)
     print(f"{name} is told", *(v for v in sorted(os.environ) if v.startswith("SEAWAY_")))
     print(f"{name} has pid {os.getpid()}", flush=True)
+    if (seconds := Path(f"{name}.late")).exists():
+        began = time.monotonic()
+        time.sleep(float(seconds.read_text()))
+        print(f"{name} began at {began} ready at {time.monotonic()}", flush=True)
     port = int(os.environ["SEAWAY_METRICS_PORT"])
     HTTPServer(("127.0.0.1", port), Ready).serve_forever()
 

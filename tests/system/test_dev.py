@@ -12,10 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 from development import Development, free_offset, left_of
+from seaway.dev.supervisor import TURN
 
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
+SERVICES = ("first", "second")
 TWO_SERVICES = """
 [dev]
 try = ["./seaway greet somebody"]
@@ -38,6 +40,15 @@ def two_services_in(folder):
 @pytest.fixture(autouse=True)
 def two_services(tmp_path):
     two_services_in(tmp_path)
+
+
+@pytest.fixture
+def one_processor():
+    """What this test starts has but one of them."""
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(ours)})
+    yield
+    os.sched_setaffinity(0, ours)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +84,16 @@ def test_each_service_is_prepared_before_it_starts_and_told_where_everything_is(
     told = dev.says("second is told").split()
     assert {"SEAWAY_NATS_URL", "SEAWAY_GRPC_PORT", "SEAWAY_METRICS_PORT"} <= set(told)
     assert "SEAWAY_SIGN_UPS_PER_MINUTE" not in told  # that is the first one's
+
+
+def test_as_many_are_started_at_once_as_there_are_processors(develop, tmp_path, one_processor):
+    """So those that come first in the manifest are of use before the last ones are there."""
+    (tmp_path / "first.late").write_text("1")
+    (tmp_path / "second.late").write_text("0")
+    dev = develop().up()
+    first, second = (re.findall(r" at ([\d.]+)", dev.says(f"{n} began")) for n in SERVICES)
+    began_at, ready_at = map(float, first)
+    assert float(second[0]) >= min(ready_at, began_at + TURN)
 
 
 def test_lines_carry_the_name_of_who_wrote_them(dev):

@@ -7,6 +7,7 @@ for more.
 """
 
 import asyncio
+from contextlib import suppress
 
 from seaway.broker import Broker, Conflict, Posting, Receipt
 from seaway.errors import BrokerUnavailable, StreamFull
@@ -35,6 +36,8 @@ class Together:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._waiting: list[tuple[Posting, Answered]] = []
+        self._enough = asyncio.Event()
+        """Whether a whole batch waits."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Task[None] | None = None
         """The batch for which those who wait let the next one wait."""
@@ -47,6 +50,8 @@ class Together:
         posting.check_size()
         answered: Answered = asyncio.get_running_loop().create_future()
         self._waiting.append((posting, answered))
+        if len(self._waiting) >= MOST:
+            self._enough.set()
         if self._awaited is None:
             self._leave()
         return await answered
@@ -74,6 +79,8 @@ class Together:
     async def _store(self) -> None:
         # Only now: those who called at the same moment as the first go with it.
         batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if len(self._waiting) < MOST:
+            self._enough.clear()
         batch = [(posting, answered) for posting, answered in batch if not answered.done()]
         lost: BrokerUnavailable | StreamFull = BrokerUnavailable("cut off: it may be stored")
         try:
@@ -87,5 +94,7 @@ class Together:
             for _, answered in batch:
                 if not answered.done():
                     answered.set_exception(type(lost)(str(lost)))
-        if len(batch) > 1 and len(self._waiting) < MOST:
-            await asyncio.sleep(min(len(batch) * FOR_EACH, AT_MOST))
+        if len(batch) > 1:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(len(batch) * FOR_EACH, AT_MOST)):
+                    await self._enough.wait()

@@ -23,6 +23,8 @@ from seaway.manifest import Manifest, Program
 from seaway.topology.permissions import OPERATOR, PROVISIONER
 
 BROKER = "nats"
+TURN = 5.0
+"""Seconds after which the next service is started although those before are not ready yet."""
 PATIENCE = 3.0
 """Seconds that services have to stop; the broker has one more, and all of it is under five."""
 
@@ -67,7 +69,10 @@ class Development:
         if not await self._start(BROKER) or not await self._provision():
             return self._give_up()
         services = [name for name in self.children if name != BROKER]
-        started = await asyncio.gather(*(self._start(name) for name in services))
+        # To start is to import, so it is the processors that it waits for: with as many at once
+        # as there are, those that the manifest has first are of use long before the last ones.
+        turns = asyncio.Semaphore(processors())
+        started = await asyncio.gather(*(self._in_turn(name, turns) for name in services))
         if self.stopping.is_set():
             return None
         if not all(started):
@@ -83,6 +88,12 @@ class Development:
         services = [child for name, child in self.children.items() if name != BROKER]
         await asyncio.gather(*(child.stop(PATIENCE) for child in services))
         await self.children[BROKER].stop(1.0)
+
+    async def _in_turn(self, name: str, turns: asyncio.Semaphore) -> bool:
+        async with turns:
+            starting = self.tasks.create_task(self._is_started(self.children[name]))
+            await asyncio.wait({starting}, timeout=TURN)
+        return await starting
 
     async def _start(self, name: str) -> bool:
         """Prepare and start a child; return whether it became ready."""
@@ -130,20 +141,26 @@ class Development:
         if child is None:
             names = ", ".join(self.children)
             return Answer(done=False, text=f"no {request.service} here, only {names}")
-        task = self.running.get(child.name)
-        runs = not child.idle.is_set() or (task is not None and not task.done())
         if request.verb == "start":
-            return await self._start_for(child, runs=runs)
-        return await self._stop_for(child, runs=runs)
+            return await self._start_for(child)
+        return await self._stop_for(child)
 
-    async def _start_for(self, child: Child, *, runs: bool) -> Answer:
-        ready = await (self._becomes_ready(child) if runs else self._start(child.name))
-        if not ready:
+    def _runs(self, child: Child) -> bool:
+        task = self.running.get(child.name)
+        return not child.idle.is_set() or (task is not None and not task.done())
+
+    async def _is_started(self, child: Child) -> bool:
+        """Start a child unless somebody has; return whether it became ready."""
+        return await (self._becomes_ready(child) if self._runs(child) else self._start(child.name))
+
+    async def _start_for(self, child: Child) -> Answer:
+        runs = self._runs(child)
+        if not await self._is_started(child):
             return Answer(done=False, text=f"{child.name} did not start")
         return Answer(done=True, text=f"{child.name} {'runs already' if runs else 'is ready'}")
 
-    async def _stop_for(self, child: Child, *, runs: bool) -> Answer:
-        if not runs:
+    async def _stop_for(self, child: Child) -> Answer:
+        if not self._runs(child):
             return Answer(done=True, text=f"{child.name} is stopped already")
         await child.stop(PATIENCE)
         if (task := self.running.get(child.name)) is not None:
@@ -224,6 +241,13 @@ class Development:
             say=self.screen.say,
             health=(self.ports.metrics[program.name], "/readyz"),
         )
+
+
+def processors() -> int:
+    """Return how many processors are for us, where the system tells; else how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
