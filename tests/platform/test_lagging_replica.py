@@ -14,18 +14,21 @@ UNLED = b'{"error": {"code": 503, "err_code": 10008, "description": "temporarily
 
 
 @asynccontextmanager
-async def connected(url):
-    async with JetStream(url, "test") as broker:
+async def keeping_some(mappings):
+    """A broker that keeps a few messages, and takes some subjects for others."""
+    async with (
+        nats_server(f"mappings = {{ {mappings} }}") as server,
+        JetStream(server.url, "test") as broker,
+    ):
         await broker.connected()
+        await apply(broker, declared([STREAM], []))
+        await broker.publish(numbered(KEPT))
         yield broker
 
 
 async def test_what_no_replica_shows_yet_the_one_that_leads_shows():
     """Each Direct Get is answered as by a replica that was cut off from the start."""
-    config = 'mappings = { "$JS.API.DIRECT.GET.TEST": "lagging" }'
-    async with nats_server(config) as server, connected(server.url) as broker:
-        await apply(broker, declared([STREAM], []))
-        await broker.publish(numbered(KEPT))
+    async with keeping_some('"$JS.API.DIRECT.GET.TEST": "lagging"') as broker:
         asked = []
 
         async def nothing(message):
@@ -43,10 +46,7 @@ async def test_what_no_replica_shows_yet_the_one_that_leads_shows():
 @asynccontextmanager
 async def unled(api, refusals):
     """A broker that says of a stream, so many times, that nobody leads it, and who has asked."""
-    config = f'mappings = {{ "{api}": "unled", "led": "{api}" }}'
-    async with nats_server(config) as server, connected(server.url) as broker:
-        await apply(broker, declared([STREAM], []))
-        await broker.publish(numbered(KEPT))
+    async with keeping_some(f'"{api}": "unled", "led": "{api}"') as broker:
         asked = []
 
         async def refuse(message):

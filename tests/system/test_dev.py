@@ -96,6 +96,18 @@ def test_as_many_are_started_at_once_as_there_are_processors(develop, tmp_path, 
     assert float(second[0]) >= min(ready_at, began_at + TURN)
 
 
+def test_who_is_stopped_while_all_are_being_started_stays_so(develop, tmp_path, one_processor):
+    (tmp_path / "first.late").write_text("60")
+    dev = develop()
+    dev.says("first has pid")
+    for name in ("second", "first"):  # whose turn has not come yet, and who is not ready yet
+        assert dev.seaway("stop", name).returncode == 0
+    dev.up()
+    assert nobody_listens(dev.port(9101))
+    assert nobody_listens(dev.port(9102))
+    assert dev.seaway("start", "second").stdout == "second is ready\n"
+
+
 def test_lines_carry_the_name_of_who_wrote_them(dev):
     assert dev.says("second has pid").startswith("second | ")
 

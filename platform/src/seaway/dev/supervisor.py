@@ -47,6 +47,8 @@ class Development:
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: set[str] = field(default_factory=set)
+    """Those that somebody has stopped, by name, and nobody has started again."""
     failed: bool = False
 
     def __post_init__(self) -> None:
@@ -90,10 +92,13 @@ class Development:
         await self.children[BROKER].stop(1.0)
 
     async def _in_turn(self, name: str, turns: asyncio.Semaphore) -> bool:
+        """Start a child when it is its turn; return whether it is as people want it."""
         async with turns:
+            if name in self.stopped:
+                return True
             starting = self.tasks.create_task(self._is_started(self.children[name]))
             await asyncio.wait({starting}, timeout=TURN)
-        return await starting
+        return await starting or name in self.stopped
 
     async def _start(self, name: str) -> bool:
         """Prepare and start a child; return whether it became ready."""
@@ -154,12 +159,14 @@ class Development:
         return await (self._becomes_ready(child) if self._runs(child) else self._start(child.name))
 
     async def _start_for(self, child: Child) -> Answer:
+        self.stopped.discard(child.name)
         runs = self._runs(child)
         if not await self._is_started(child):
             return Answer(done=False, text=f"{child.name} did not start")
         return Answer(done=True, text=f"{child.name} {'runs already' if runs else 'is ready'}")
 
     async def _stop_for(self, child: Child) -> Answer:
+        self.stopped.add(child.name)
         if not self._runs(child):
             return Answer(done=True, text=f"{child.name} is stopped already")
         await child.stop(PATIENCE)
